@@ -1,0 +1,26 @@
+"""The entry point: `dsvc` and `python -m dsvc`."""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the command line of this process and return its exit code."""
+    # Asked for by scripts and shell prompts, so it does not wait for the rest to be imported.
+    if sys.argv[1:] == ["--version"]:
+        from dsvc import __version__
+
+        sys.stdout.write(f"dsvc {__version__}\n")
+        return 0
+    try:
+        from dsvc.cli.main import run
+
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        # Only during an import; `run` handles the others.
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
