@@ -1,0 +1,1 @@
+"""Immutable values and their canonical encoding. No I/O."""

@@ -1,0 +1,130 @@
+"""Paths in a tree: bytes, relative, `/` between the components.
+
+Any bytes that a POSIX name may hold are allowed. What is refused could write outside the
+worktree or into dsvc's own folder.
+"""
+
+from typing import Final
+
+from dsvc.errors import InvalidInputError
+
+__all__ = [
+    "CONTROL_FOLDER",
+    "MAX_PATH_LENGTH",
+    "InvalidPathError",
+    "display_path",
+    "is_within",
+    "path_key",
+    "key_path",
+    "quote_path",
+    "validate_path",
+]
+
+CONTROL_FOLDER: Final = b".dsvc"
+MAX_PATH_LENGTH: Final = 32_768
+_MAX_COMPONENT_LENGTH: Final = 255
+
+# What HFS+ ignores inside a name (U+200C to U+200F, U+202A to U+202E, U+206A to U+206F, U+FEFF), in UTF-8.
+_IGNORED_BY_HFS: Final = tuple(
+    chr(code).encode()
+    for code in (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF)
+)
+
+
+class InvalidPathError(InvalidInputError):
+    """A path that no tree may hold."""
+
+    def __init__(self, path: bytes, reason: str) -> None:
+        super().__init__(f"invalid path {quote_path(path)}: {reason}")
+        self.path = path
+
+
+def path_key(path: bytes) -> bytes:
+    """Return what *path* is ordered by: `/` is byte 0, so that a folder is one range."""
+    return path.replace(b"/", b"\0")
+
+
+def key_path(key: bytes) -> bytes:
+    """Return the path that is ordered by *key*."""
+    return key.replace(b"\0", b"/")
+
+
+def is_within(path: bytes, folder: bytes) -> bool:
+    """Tell whether *path* is *folder* or lies below it; the empty folder holds all."""
+    return not folder or path == folder or path.startswith(folder + b"/")
+
+
+def display_path(path: bytes) -> str:
+    """Return *path* as text that turns back into the same bytes with `os.fsencode`."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def quote_path(path: bytes) -> str:
+    r"""Return *path* for people: as it is, or in git's quotes where it holds odd bytes.
+
+    Control characters, `"`, `\\` and bytes that are not UTF-8 appear as escapes.
+    """
+    try:
+        text = path.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and text and '"' not in text and "\\" not in text:
+        return text
+    return '"' + "".join(_quoted(path)) + '"'
+
+
+_ESCAPES: Final = {
+    7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\",
+}  # fmt: skip
+
+
+def _quoted(path: bytes) -> list[str]:
+    # surrogateescape keeps the valid UTF-8 around a bad byte readable.
+    quoted = []
+    for character in path.decode("utf-8", "surrogateescape"):
+        code = ord(character)
+        if code in _ESCAPES:
+            quoted.append(_ESCAPES[code])
+        elif 0xDC80 <= code <= 0xDCFF:
+            quoted.append(f"\\{code - 0xDC00:03o}")
+        elif character.isprintable():
+            quoted.append(character)
+        else:
+            quoted.extend(f"\\{byte:03o}" for byte in character.encode())
+    return quoted
+
+
+def validate_path(path: bytes) -> None:
+    """Check that a tree may hold *path*.
+
+    Raises:
+        InvalidPathError: It is empty, absolute, too long, holds NUL, or has a component
+            that is empty, `.`, `..`, over 255 bytes, or a spelling of `.dsvc`.
+    """
+    if not path:
+        raise InvalidPathError(path, "it is empty")
+    if len(path) > MAX_PATH_LENGTH:
+        raise InvalidPathError(path, f"it is over {MAX_PATH_LENGTH} bytes long")
+    if b"\0" in path:
+        raise InvalidPathError(path, "it holds a NUL byte")
+    for component in path.split(b"/"):
+        if component in (b"", b".", b".."):
+            raise InvalidPathError(path, f"it has a component {component.decode()!r}")
+        if len(component) > _MAX_COMPONENT_LENGTH:
+            raise InvalidPathError(path, f"a component is over {_MAX_COMPONENT_LENGTH} bytes long")
+        # Most names are settled by their length, before the costly folding.
+        if len(component) >= len(CONTROL_FOLDER) and _is_control(component):
+            raise InvalidPathError(path, "`.dsvc` is kept for dsvc itself")
+
+
+def _is_control(component: bytes) -> bool:
+    first = component[:1]
+    if first not in b".dD\xe2\xef":
+        return False
+    if component.rstrip(b". ").lower() in (CONTROL_FOLDER, b"dsvc~1"):
+        return True
+    if first not in b".\xe2\xef" or component.isascii():
+        return False
+    for ignored in _IGNORED_BY_HFS:
+        component = component.replace(ignored, b"")
+    return component.lower() == CONTROL_FOLDER
