@@ -1,0 +1,140 @@
+"""Storage: named, immutable byte strings kept somewhere.
+
+A backend knows keys and bytes. It does not know what an object is, so every
+backend serves every layer above, and one contract tests them all.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from dsvc.errors import InvalidInputError, NotFoundError, StorageError
+
+__all__ = [
+    "Backend",
+    "KeyExistsError",
+    "KeyNotFoundError",
+    "LocalFiles",
+    "UnknownOutcomeError",
+    "check_key",
+    "check_prefix",
+]
+
+_KEY: Final = re.compile(r"[a-z0-9_-][a-z0-9_.-]*(/[a-z0-9_-][a-z0-9_.-]*)*")
+
+Buffer = bytes | bytearray | memoryview
+
+
+class KeyNotFoundError(NotFoundError):
+    """Nothing is stored as the key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing is stored as {key}")
+        self.key = key
+
+
+class KeyExistsError(StorageError):
+    """Another writer created the key first; its value is untouched."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is already there")
+        self.key = key
+
+
+class UnknownOutcomeError(StorageError):
+    """A create may or may not have happened; only reading the key back can tell."""
+
+
+def check_key(key: str) -> str:
+    """Return *key* if a backend may store it.
+
+    Raises:
+        InvalidInputError: It is not made of lower-case names with slashes between.
+    """
+    if not _KEY.fullmatch(key):
+        message = f"invalid key: {key!r}"
+        raise InvalidInputError(message)
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return *prefix* if keys may be listed by it: a folder and "/", or nothing for all keys.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if prefix and not (prefix.endswith("/") and _KEY.fullmatch(prefix, 0, len(prefix) - 1)):
+        message = f"invalid prefix of keys: {prefix!r}"
+        raise InvalidInputError(message)
+    return prefix
+
+
+class Backend(Protocol):
+    """Named, immutable byte strings.
+
+    A value is written once and never changes, so a reader needs no lock: it sees the
+    whole value or none of it. Methods are safe to call from several threads. A failure of
+    the medium is a StorageError, a key that is none an InvalidInputError.
+    """
+
+    def read(self, key: str) -> bytes:
+        """Return the value of *key*.
+
+        Raises:
+            KeyNotFoundError: Nothing is there.
+        """
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values of *keys*, in their order, None where nothing is there."""
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of *key* in each range of (offset, length).
+
+        Raises:
+            KeyNotFoundError: Nothing is there.
+            StorageError: A range is not all there.
+        """
+
+    def size(self, key: str) -> int:
+        """Return the length of the value of *key* in bytes.
+
+        Raises:
+            KeyNotFoundError: Nothing is there.
+        """
+
+    def write(self, key: str, value: Buffer) -> None:
+        """Store *value* as *key*, durably, before returning; whatever was there is replaced.
+
+        A reader sees the old value or the new, never a mixture.
+        """
+
+    def create(self, key: str, value: Buffer) -> None:
+        """Store *value* as *key* only if nothing is there, durably, before returning.
+
+        Raises:
+            KeyExistsError: Another writer was first; its value is untouched.
+            UnknownOutcomeError: The answer was lost.
+        """
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (key, length in bytes) of all keys that start with *prefix*, in no order.
+
+        A *prefix* is a folder and "/", or empty for all keys. What comes or goes meanwhile may be there or not.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove *key*; if nothing is there, nothing happens."""
+
+
+class LocalFiles(Protocol):
+    """The power of a backend whose values are files of this machine."""
+
+    def path(self, key: str) -> Path:
+        """Return the file that holds, or would hold, the value of *key*."""
+
+    def temporary(self) -> Path:
+        """Return a new name in the same filesystem for a file that `adopt` will take."""
+
+    def adopt(self, temporary: Path, key: str) -> None:
+        """Make the file *temporary* the value of *key*, durably; it must be synced already."""
