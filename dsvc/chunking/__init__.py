@@ -1,0 +1,1 @@
+"""Where to cut a file into chunks. Nothing here reads, hashes or stores."""
