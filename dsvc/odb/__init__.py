@@ -1,0 +1,1 @@
+"""Objects by id: frames, packs, index segments and the database over them."""

@@ -1,0 +1,233 @@
+"""The object database: objects by id, in the packs and index segments that are live.
+
+It reads, and verifies all that it reads; writing goes through `dsvc.odb.writer`. It knows no refs:
+which packs and segments are live is told to it, by whoever knows the log.
+"""
+
+import mmap
+import os
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from threading import Lock
+from typing import Final
+
+from dsvc.errors import CorruptionError
+from dsvc.model.ids import Kind, ObjectId, ObjectMismatchError, hash_object
+from dsvc.odb import frame
+from dsvc.odb.objects import ObjectNotFoundError
+from dsvc.odb.pack import pack_key
+from dsvc.odb.segment import Location, Segment, segment_key
+from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles
+
+__all__ = ["ObjectDatabase", "load_segment"]
+
+Buffer = bytes | bytearray | memoryview
+
+# Neighbouring ranges are read together where the gap costs less than another request.
+_MERGE_GAP: Final = 64 * 1024
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+_CACHED_FRAMES: Final = 16
+
+
+def load_segment(backend: Backend, name: str) -> Segment:
+    """Open the segment *name*, mapped where the backend has files."""
+    key = segment_key(name)
+    if hasattr(backend, "path"):
+        local: LocalFiles = backend
+        try:
+            descriptor = os.open(local.path(key), os.O_RDONLY)
+        except FileNotFoundError:
+            raise KeyNotFoundError(key) from None
+        try:
+            if os.fstat(descriptor).st_size:
+                return Segment(name, mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+        finally:
+            os.close(descriptor)
+    return Segment(name, backend.read(key))
+
+
+class ObjectDatabase:
+    """Objects by id. Reading is safe from several threads."""
+
+    def __init__(
+        self, backend: Backend, *, packs: Collection[str] = (), segments: Iterable[str] = ()
+    ) -> None:
+        self._backend = backend
+        self._packs: set[str] = set()
+        self._segments: dict[str, Segment] = {}
+        self._frames: OrderedDict[tuple[str, int], Buffer] = OrderedDict()
+        self._lock = Lock()
+        self.update(packs, segments)
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """The live packs, by name."""
+        return frozenset(self._packs)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The live segments, largest first."""
+        return list(self._segments.values())
+
+    def update(self, packs: Collection[str], segments: Iterable[str]) -> None:
+        """Make *packs* and *segments*, by name, the live ones."""
+        names = list(segments)
+        loaded = {
+            name: self._segments.get(name) or load_segment(self._backend, name) for name in names
+        }
+        self._segments = dict(
+            sorted(loaded.items(), key=lambda item: (-len(item[1]), item[0]))
+        )
+        self._packs = set(packs)
+
+    def attach(self, packs: Iterable[str], segments: Iterable[Segment]) -> None:
+        """Add what was sealed just now, before the log names it."""
+        self._packs.update(packs)
+        self._segments.update({segment.name: segment for segment in segments})
+
+    def locate(self, object_id: bytes) -> Location | None:
+        """Return where *object_id* is, or None; a row whose pack is not live does not count."""
+        for segment in self._segments.values():
+            row = segment.find(object_id)
+            if row >= 0:
+                location = segment.location(row)
+                if location.pack in self._packs:
+                    return location
+        return None
+
+    def __contains__(self, object_id: bytes) -> bool:
+        return self.locate(object_id) is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no object at all."""
+        return not self._segments
+
+    def read(self, kind: int, object_id: bytes) -> bytes:
+        """Return the verified bytes of *object_id*.
+
+        Raises:
+            ObjectNotFoundError: It is not here.
+            CorruptionError: Its bytes are damaged, or of another kind.
+        """
+        return bytes(self._read_located(kind, object_id, self._require(object_id)))
+
+    def read_many(self, kind: int, object_ids: Sequence[bytes]) -> list[bytes]:
+        """Return the verified bytes of *object_ids*, in their order."""
+        found = {bytes(object_id): bytes(data) for object_id, data in self.stream(kind, object_ids)}
+        return [found[object_id] for object_id in object_ids]
+
+    def stream(self, kind: int, object_ids: Iterable[bytes]) -> Iterator[tuple[bytes, Buffer]]:
+        """Yield (id, verified bytes) of *object_ids* in the order of storage, each frame read once.
+
+        The bytes may be a view that lives as long as the caller holds it.
+        """
+        located = [(self._require(object_id), object_id) for object_id in set(object_ids)]
+        located.sort(key=lambda item: (item[0].pack, item[0].offset, item[0].place))
+        for batch in _batches(located):
+            frames = self._read_frames([location for location, _ in batch])
+            for location, object_id in batch:
+                raw = frames[location.offset]
+                yield object_id, self._object(kind, object_id, location, raw)
+
+    def _require(self, object_id: bytes) -> Location:
+        location = self.locate(object_id)
+        if location is None:
+            raise ObjectNotFoundError(object_id)
+        return location
+
+    def _read_located(self, kind: int, object_id: bytes, location: Location) -> Buffer:
+        key = (location.pack, location.offset)
+        with self._lock:
+            raw = self._frames.get(key)
+            if raw is not None:
+                self._frames.move_to_end(key)
+        if raw is None:
+            raw = self._read_frames([location])[location.offset]
+            with self._lock:
+                self._frames[key] = raw
+                while len(self._frames) > _CACHED_FRAMES:
+                    self._frames.popitem(last=False)
+        return self._object(kind, object_id, location, raw)
+
+    def _read_frames(self, locations: Sequence[Location]) -> dict[int, Buffer]:
+        """Return the raw bytes of the frames of *locations*, all of one pack, by offset."""
+        pack = locations[0].pack
+        lengths = {
+            location.offset: frame.HEADER_LENGTH + location.stored_length for location in locations
+        }
+        ranges = _merged(sorted(lengths.items()))
+        try:
+            parts = self._backend.read_ranges(pack_key(pack), ranges)
+        except KeyNotFoundError as error:
+            message = f"pack {pack} is missing"
+            raise CorruptionError(message) from error
+        raws: dict[int, Buffer] = {}
+        views = [(start, memoryview(part)) for (start, _), part in zip(ranges, parts, strict=True)]
+        index = 0
+        for offset, length in sorted(lengths.items()):
+            while offset >= views[index][0] + len(views[index][1]):
+                index += 1
+            start, view = views[index]
+            raws[offset] = _open_frame(view[offset - start : offset - start + length])
+        return raws
+
+    def _object(self, kind: int, object_id: bytes, location: Location, raw: Buffer) -> Buffer:
+        data = memoryview(raw)[location.place : location.place + location.length]
+        if location.kind != kind or hash_object(kind, data) != object_id:
+            raise ObjectMismatchError(object_id, f"pack {location.pack}")
+        return data
+
+    def kind_of(self, object_id: bytes) -> Kind | None:
+        """Return the kind of *object_id*, None if it is not here."""
+        location = self.locate(object_id)
+        return None if location is None else Kind(location.kind)
+
+    def find_prefix(self, digits: str) -> dict[ObjectId, Kind]:
+        """Return the ids that begin with the hexadecimal *digits*, and their kinds."""
+        half = int(digits[-1], 16) if len(digits) % 2 else None
+        prefix = bytes.fromhex(digits[: len(digits) // 2 * 2])
+        return {
+            ObjectId(object_id): Kind(kind)
+            for segment in self._segments.values()
+            for object_id, kind in segment.starting_with(prefix, half)
+        }
+
+
+def _open_frame(data: memoryview) -> Buffer:
+    header = frame.parse_header(data)
+    return frame.decompress(header, data[frame.HEADER_LENGTH :])
+
+
+def _batches(
+    located: list[tuple[Location, bytes]],
+) -> Iterator[list[tuple[Location, bytes]]]:
+    """Split a sorted list into runs of one pack and of bounded size; a frame is never in two."""
+    batch: list[tuple[Location, bytes]] = []
+    size = 0
+    last: tuple[str, int] | None = None
+    for item in located:
+        location = item[0]
+        place = (location.pack, location.offset)
+        if place != last:
+            if batch and (batch[0][0].pack != location.pack or size >= _BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
+            size += location.raw_length
+            last = place
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join sorted (offset, length) ranges whose gaps are small."""
+    merged: list[tuple[int, int]] = []
+    for offset, length in ranges:
+        if merged:
+            start, so_far = merged[-1]
+            if offset - (start + so_far) <= _MERGE_GAP:
+                merged[-1] = (start, max(so_far, offset + length - start))
+                continue
+        merged.append((offset, length))
+    return merged

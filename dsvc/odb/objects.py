@@ -1,0 +1,78 @@
+"""Reading and writing objects by id: the contracts that everything above the database is written to.
+
+An object is bytes of a kind. Who reads or writes one does not know about packs, indexes or
+remotes.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dsvc.errors import NotFoundError
+from dsvc.model.ids import ObjectId, hash_object
+
+__all__ = ["MemoryObjects", "ObjectNotFoundError", "ObjectReader", "ObjectWriter"]
+
+
+class ObjectNotFoundError(NotFoundError):
+    """No object of that kind and id is here."""
+
+    def __init__(self, object_id: bytes) -> None:
+        super().__init__(f"object {object_id.hex()} is not here")
+        self.object_id = object_id
+
+
+class ObjectReader(Protocol):
+    """Objects that can be read. What comes back is verified: it hashes to the id asked for."""
+
+    def read(self, kind: int, object_id: bytes) -> bytes:
+        """Return the bytes of the object *object_id* of *kind*.
+
+        Raises:
+            ObjectNotFoundError: It is not here.
+            CorruptionError: Its bytes are not what they were.
+        """
+
+    def read_many(self, kind: int, object_ids: Sequence[bytes]) -> list[bytes]:
+        """Return the bytes of each of *object_ids*, in their order, in as few requests as can be.
+
+        Raises:
+            ObjectNotFoundError: One of them is not here.
+            CorruptionError: The bytes of one are not what they were.
+        """
+
+
+class ObjectWriter(Protocol):
+    """Where new objects go. Writing the same bytes again changes nothing."""
+
+    def write(self, kind: int, data: bytes) -> ObjectId:
+        """Store *data* as an object of *kind* and return its id.
+
+        It can be read through the same database at once, and is durable only after the seal.
+        """
+
+
+class MemoryObjects:
+    """Objects in a dictionary: for tests, and for results that may be thrown away."""
+
+    def __init__(self) -> None:
+        self._objects: dict[tuple[int, bytes], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def read(self, kind: int, object_id: bytes) -> bytes:
+        """Return the bytes of the object *object_id* of *kind*."""
+        try:
+            return self._objects[kind, object_id]
+        except KeyError:
+            raise ObjectNotFoundError(object_id) from None
+
+    def read_many(self, kind: int, object_ids: Sequence[bytes]) -> list[bytes]:
+        """Return the bytes of each of *object_ids*, in their order."""
+        return [self.read(kind, object_id) for object_id in object_ids]
+
+    def write(self, kind: int, data: bytes) -> ObjectId:
+        """Store *data* as an object of *kind* and return its id."""
+        object_id = hash_object(kind, data)
+        self._objects[kind, object_id] = bytes(data)
+        return object_id

@@ -1,0 +1,320 @@
+"""Index segments: where objects are, as immutable files of sorted columns.
+
+    header (64)   "DSVCINDX" · version u16 · zero u16 · packs u32 · frames u32 · zero u32 ·
+                  objects u64 · filter bits u64 · zeros
+    prefix        u64 of each object: the first 8 bytes of its id, as a big-endian number, ascending
+    rest          the other 24 bytes of each id
+    frame u32 · place u32 (in the frame's raw bytes) · length u32 · kind u8, of each object
+    frames        pack u32, offset u32, stored length u32, raw length u32, codec u8, of each frame
+    packs         hash (32) and generation u64, of each pack
+    filter        one bit for each possible first bits of an id (large segments only)
+
+Numbers are little-endian; each column is padded to 8 bytes. The name is BLAKE3 of the whole. A false
+"absent" costs space and a false "present" loses data: a hit compares all 32 bytes.
+"""
+
+import mmap
+import struct
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, repeat
+from typing import Final
+
+from blake3 import blake3
+
+from dsvc.errors import CorruptionError
+from dsvc.model.ids import ID_LENGTH
+from dsvc.odb.pack import SealedPack, pack_name
+
+__all__ = ["Location", "MalformedSegmentError", "Segment", "build_segment", "merge_segments", "segment_key"]
+
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+_HEADER: Final = struct.Struct("<8sHHIIIQQ24x")
+_ID: Final = struct.Struct("32s")
+_SPLIT_ID: Final = struct.Struct(">Q24s")
+_MAGIC: Final = b"DSVCINDX"
+_FILTER_FROM: Final = 65_536
+_FILTER_BITS_PER_OBJECT: Final = 16
+
+
+class MalformedSegmentError(CorruptionError):
+    """An index segment that is damaged. It can be rebuilt from the packs."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"index segment {name} is damaged: {reason}")
+        self.name = name
+
+
+def segment_key(name: str) -> str:
+    """Return the key of the segment *name*, which is "<64 hex digits>.<generation>"."""
+    return f"index/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an object is: a frame of a pack, and its place in the frame's raw bytes."""
+
+    pack: str
+    offset: int
+    stored_length: int
+    raw_length: int
+    codec: int
+    place: int
+    length: int
+    kind: int
+
+
+_FrameRow = tuple[int, int, int, int, int]  # pack, offset, stored length, raw length, codec
+
+
+def _little(column: "array[int]") -> bytes:
+    if sys.byteorder == "big":
+        column = array(column.typecode, column)
+        column.byteswap()
+    return column.tobytes()
+
+
+def _padded(column: bytes) -> bytes:
+    return column + bytes(-len(column) % 8)
+
+
+def _filter_bits(objects: int) -> int:
+    return 1 << (objects * _FILTER_BITS_PER_OBJECT - 1).bit_length() if objects >= _FILTER_FROM else 0
+
+
+class _Rows:
+    """Rows in columns, in any order; tuples of a million rows would take three times as long."""
+
+    def __init__(self) -> None:
+        self.ids: list[bytes] = []
+        self.frames = array("I")
+        self.places = array("I")
+        self.lengths = array("I")
+        self.kinds = bytearray()
+
+    def order(self) -> list[int]:
+        """Return the numbers of the rows in order of the ids; of several with one id the first only."""
+        ids = self.ids
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        if len(set(ids)) < len(ids):
+            # Sorting is stable, so the first of twins is the one that was put in first.
+            order = [
+                row for place, row in enumerate(order) if not place or ids[row] != ids[order[place - 1]]
+            ]
+        return order
+
+
+def _encode(packs: Sequence[str], frames: Sequence[_FrameRow], rows: _Rows) -> bytes:
+    """Return the bytes of a segment of *rows*."""
+    order = rows.order()
+    bits = _filter_bits(len(order))
+    header = _HEADER.pack(_MAGIC, 1, 0, len(packs), len(frames), 0, len(order), bits)
+    joined = b"".join(map(rows.ids.__getitem__, order))
+    prefixes = array("Q", [prefix for prefix, _ in _SPLIT_ID.iter_unpack(joined)])
+    columns = (rows.frames, rows.places, rows.lengths)
+    return b"".join(
+        (
+            header,
+            _little(prefixes),
+            b"".join([rest for _, rest in _SPLIT_ID.iter_unpack(joined)]),
+            *(_padded(_little(array("I", map(column.__getitem__, order)))) for column in columns),
+            _padded(bytes(map(rows.kinds.__getitem__, order))),
+            *(_padded(_little(array("I", [row[column] for row in frames]))) for column in range(4)),
+            _padded(bytes([row[4] for row in frames])),
+            b"".join([bytes.fromhex(name[3:67]) for name in packs]),
+            _little(array("Q", [int(name[68:]) for name in packs])),
+            _encode_filter(prefixes, bits),
+        )
+    )
+
+
+def _encode_filter(prefixes: Iterable[int], bits: int) -> bytes:
+    if not bits:
+        return b""
+    shift = 64 - (bits.bit_length() - 1)
+    table = bytearray(bits // 8)
+    for prefix in prefixes:
+        bit = prefix >> shift
+        table[bit >> 3] |= 1 << (bit & 7)
+    return bytes(table)
+
+
+def build_segment(packs: Iterable[SealedPack]) -> bytes:
+    """Return the bytes of a segment of everything in *packs*."""
+    names: list[str] = []
+    frames: list[_FrameRow] = []
+    rows = _Rows()
+    for pack in sorted(packs, key=lambda pack: pack.name):
+        footer = pack.footer
+        rows.ids.extend(object_id for (object_id,) in _ID.iter_unpack(pack.ids))
+        rows.lengths.extend(footer.lengths)
+        rows.kinds.extend(footer.kinds)
+        index = 0
+        for record in footer.frames:
+            header = record.header
+            stop = index + header.count
+            rows.frames.extend(repeat(len(frames), header.count))
+            rows.places.extend(accumulate(footer.lengths[index : stop - 1], initial=0) if header.count else ())
+            index = stop
+            frames.append((len(names), record.offset, header.stored_length, header.raw_length, header.codec))
+        names.append(pack.name)
+    return _encode(names, frames, rows)
+
+
+def merge_segments(segments: Sequence["Segment"]) -> bytes:
+    """Return the bytes of one segment that holds what *segments* hold: a pure function of them, in any order."""
+    ordered = sorted(segments, key=lambda segment: segment.name)
+    names = sorted({name for segment in ordered for name in segment.packs})
+    ordinal = {name: index for index, name in enumerate(names)}
+    frames: dict[_FrameRow, int] = {}
+    rows = _Rows()
+    for segment in ordered:
+        renumbered = [
+            frames.setdefault((ordinal[segment.packs[pack]], *rest), len(frames))
+            for pack, *rest in segment.frame_rows()
+        ]
+        segment.copy_rows(rows, renumbered)
+    return _encode(names, list(frames), rows)
+
+
+class Segment:
+    """A segment, read in place. Safe to use from several threads."""
+
+    def __init__(self, name: str, data: Buffer) -> None:
+        self.name = name
+        view = memoryview(data)
+        if len(view) < _HEADER.size:
+            raise MalformedSegmentError(name, "cut short")
+        magic, version, zero, packs, frames, zero2, objects, bits = _HEADER.unpack_from(view)
+        if magic != _MAGIC or version != 1 or zero or zero2:
+            raise MalformedSegmentError(name, "unknown header")
+        self._view = view
+        self._count = objects
+        position = _HEADER.size
+
+        def take(length: int) -> memoryview:
+            nonlocal position
+            column = view[position : position + length]
+            position += length + -length % 8
+            if position > len(view):
+                raise MalformedSegmentError(name, "cut short")
+            return column
+
+        self._prefixes = _column(take(8 * objects), "Q")
+        self._rest = take(24 * objects)
+        self._frames, self._places, self._lengths = (_column(take(4 * objects), "I") for _ in range(3))
+        self._kinds = take(objects)
+        self._frame_columns = [_column(take(4 * frames), "I") for _ in range(4)]
+        self._codecs = take(frames)
+        hashes = bytes(take(32 * packs))
+        generations = _column(take(8 * packs), "Q")
+        self.packs = [
+            pack_name(hashes[32 * i : 32 * i + 32], generations[i]) for i in range(packs)
+        ]
+        self._filter = take(bits // 8)
+        if position != len(view) or bits != _filter_bits(objects):
+            raise MalformedSegmentError(name, "another length than it says")
+        self._shift = 64 - (bits.bit_length() - 1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def data(self) -> memoryview:
+        """All its bytes."""
+        return self._view
+
+    def verify(self) -> None:
+        """Check every byte against the name.
+
+        Raises:
+            MalformedSegmentError: They differ.
+        """
+        if blake3(self._view).hexdigest() != self.name.split(".")[0]:
+            raise MalformedSegmentError(self.name, "its bytes do not match its name")
+
+    def find(self, object_id: bytes) -> int:
+        """Return the row of *object_id*, or -1."""
+        prefix = int.from_bytes(object_id[:8], "big")
+        if self._filter:
+            bit = prefix >> self._shift
+            if not self._filter[bit >> 3] & (1 << (bit & 7)):
+                return -1
+        row = bisect_left(self._prefixes, prefix)
+        rest = object_id[8:]
+        while row < self._count and self._prefixes[row] == prefix:
+            if self._rest[24 * row : 24 * row + 24] == rest:
+                return row
+            row += 1
+        return -1
+
+    def starting_with(self, prefix: bytes, half: int | None = None) -> Iterator[tuple[bytes, int]]:
+        """Yield (id, kind) of the objects whose id begins with *prefix* and then the half-byte *half*."""
+        low = int.from_bytes((prefix + bytes(8))[:8], "big")
+        if half is not None and len(prefix) < 8:
+            low |= half << (60 - 8 * len(prefix))
+        row = bisect_left(self._prefixes, low)
+        while row < self._count:
+            object_id = self._id(row)
+            if not object_id.startswith(prefix):
+                return
+            if half is None or object_id[len(prefix)] >> 4 == half:
+                yield object_id, self._kinds[row]
+            elif object_id[len(prefix)] >> 4 > half:
+                return
+            row += 1
+
+    def location(self, row: int) -> Location:
+        """Return what *row* says."""
+        frame = self._frames[row]
+        try:
+            pack, offset, stored, raw = (column[frame] for column in self._frame_columns)
+            return Location(
+                self.packs[pack],
+                offset,
+                stored,
+                raw,
+                self._codecs[frame],
+                self._places[row],
+                self._lengths[row],
+                self._kinds[row],
+            )
+        except IndexError:
+            raise MalformedSegmentError(self.name, "a row points nowhere") from None
+
+    def frame_of(self, row: int) -> int:
+        """Return the number of the frame that *row* points into, in the order of `frame_rows`."""
+        return self._frames[row]
+
+    def _id(self, row: int) -> bytes:
+        return self._prefixes[row].to_bytes(8, "big") + bytes(self._rest[24 * row : 24 * row + 24])
+
+    def ids(self) -> Iterator[tuple[bytes, int]]:
+        """Yield (id, kind) in order of the ids."""
+        for row in range(self._count):
+            yield self._id(row), self._kinds[row]
+
+    def copy_rows(self, rows: _Rows, frames: Sequence[int]) -> None:
+        """Append what is here to *rows*, with the frames renumbered by *frames*."""
+        rows.ids.extend(map(self._id, range(self._count)))
+        rows.frames.extend(map(frames.__getitem__, self._frames))
+        rows.places.extend(self._places)
+        rows.lengths.extend(self._lengths)
+        rows.kinds.extend(self._kinds)
+
+    def frame_rows(self) -> Iterator[_FrameRow]:
+        """Yield (pack ordinal, offset, stored length, raw length, codec) of each frame."""
+        yield from zip(*self._frame_columns, self._codecs, strict=True)
+
+
+def _column(data: memoryview, code: str) -> "memoryview[int] | array[int]":
+    if sys.byteorder == "little":
+        return data.cast(code)  # type: ignore[call-overload,no-any-return]
+    values = array(code)
+    values.frombytes(data)
+    values.byteswap()
+    return values
