@@ -1,0 +1,135 @@
+"""A store as a whole: its log, and the objects that the log says are live, over one backend.
+
+A repository's own store and every remote are the same thing in different places.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+
+from dsvc.errors import ConflictError, InvalidInputError
+from dsvc.log.entry import RefChange, Transaction
+from dsvc.log.log import Log
+from dsvc.log.state import Standing, State
+from dsvc.model.context import Context
+from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.writer import DatabaseWriter, Sealed, store_segment
+from dsvc.storage.backend import Backend
+from dsvc.storage.local import LocalBackend
+
+__all__ = ["CollectedError", "Store"]
+
+
+class CollectedError(ConflictError):
+    """What a change relies on was collected as garbage meanwhile; made again from the start, it holds."""
+
+    def __init__(self, tail: str) -> None:
+        super().__init__(f"{tail} was collected as garbage meanwhile")
+        self.tail = tail
+
+
+class Store:
+    """One store, seen by one actor."""
+
+    def __init__(self, backend: Backend, context: Context, *, log: Log | None = None) -> None:
+        self.backend = backend
+        self.context = context
+        self.log = log or Log(backend)
+
+    @property
+    def files(self) -> LocalBackend:
+        """The backend, where it is a folder of this machine; new packs are built in one."""
+        if not isinstance(self.backend, LocalBackend):
+            message = "this store is not a folder of this machine"
+            raise InvalidInputError(message)
+        return self.backend
+
+    @cached_property
+    def objects(self) -> ObjectDatabase:
+        """The database over what is live."""
+        state = self.log.head()
+        return ObjectDatabase(self.backend, packs=state.packs, segments=state.segments)
+
+    def state(self) -> State:
+        """Return the newest state, and let `objects` follow it."""
+        state = self.log.head()
+        self._follow(state)
+        return state
+
+    def _follow(self, state: State) -> None:
+        if "objects" in self.__dict__:
+            self.objects.update(state.packs, state.segments)
+
+    def writer(self) -> DatabaseWriter:
+        """Return a writer whose objects `publish` can make part of the store."""
+        return DatabaseWriter(self.objects, self.backend, generation=self.log.head().last_sweep)
+
+    def publish(
+        self,
+        build: Callable[[State], Sequence[RefChange] | None],
+        sealed: Sequence[Sealed] = (),
+        *,
+        relied: Collection[str] = (),
+    ) -> State:
+        """Append one transaction: the changes that *build* makes of the newest state, and *sealed*.
+
+        *build* may be called again, if others were faster, and may add to *sealed* meanwhile. If it
+        returns None, there is nothing to do. *relied* are packs that hold what the new values need;
+        those of them that are doomed are rescued.
+
+        Raises:
+            RefMovedError: A ref is not what *build* expected.
+            CollectedError: A pack is no longer there to rely on.
+            UnknownOutcomeError: Nobody can say whether it was written.
+        """
+
+        def transaction(state: State) -> Transaction | None:
+            changes = build(state)
+            if changes is None:
+                return None
+            index = [self._index(one, state) for one in sealed]
+            packs = [pack for one in sealed for pack in one.packs]
+            segments = [name for added, _ in index for name in added]
+            return Transaction(
+                ops=list(changes),
+                add_packs=packs,
+                add_index=segments,
+                drop_index=[name for _, dropped in index for name in dropped],
+                rescue=_rescue(state, [*packs, *segments], relied),
+            )
+
+        state = self.log.commit(
+            transaction,
+            actor=self.context.actor,
+            time=self.context.now()[0],
+            command=self.context.command,
+            nonce=self.context.nonce,
+        )
+        self._follow(state)
+        return state
+
+    def _index(self, sealed: Sealed, state: State) -> tuple[list[str], list[str]]:
+        """Return which segments to add and which to drop."""
+        if sealed.segment is None:
+            return [], []
+        if sealed.merged is None:
+            return [sealed.segment.name], []
+        if all(name in state.segments for name in sealed.replaces):
+            return [sealed.merged.name], sealed.replaces
+        # Another process merged the same segments meanwhile: ours stands alone.
+        store_segment(self.backend, sealed.segment)
+        return [sealed.segment.name], []
+
+
+def _rescue(state: State, added: Collection[str], relied: Collection[str]) -> list[str]:
+    """Return what is doomed of all that a transaction adds or relies on.
+
+    Raises:
+        CollectedError: Something was swept, and has to be stored again.
+    """
+    for tail in added:
+        if state.standing(tail) is Standing.GONE:
+            raise CollectedError(tail)
+    for tail in relied:
+        if tail not in state.packs:
+            raise CollectedError(tail)
+    return sorted({tail for tail in (*added, *relied) if tail in state.doomed})
