@@ -1,0 +1,130 @@
+"""Whether a million files in one folder work, and what they take.
+
+Adds 1,000,000 tiny files in one flat folder, commits them, asks for the status, changes
+one file and commits that. Promised: add under 20 s, status under 6 s, the one-file commit
+writes under 300 KB, memory under 700 MB. At another --scale the limits are the same, so it says little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from measure import default_work, footprint, note, run, table, workspace
+from tools import dsvc_environment, dsvc_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["LIMITS", "main"]
+
+MEGABYTE = 1_000_000
+LIMITS = {
+    "add, s": 20.0,
+    "commit, s": None,
+    "status, s": 6.0,
+    "add again, nothing changed, s": None,
+    "add one changed file by name, s": None,
+    "commit one changed file, s": None,
+    "written for one changed file, KB": 300.0,
+    "store, MB": None,
+    "peak memory, MB": 700.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A worktree with all files in one folder, and the dsvc to use in it."""
+
+    program: str
+    work: Path
+    home: Path
+    scale: float
+
+    def generate(self, *options: str) -> None:
+        """Write or edit the files, in a process of its own."""
+        script = Path(__file__).with_name("generate.py")
+        command = [sys.executable, str(script), "flat", str(self.work / "data"), "--scale", str(self.scale), *options]
+        subprocess.run(command, check=True)
+
+    def answers(self) -> Iterator[tuple[str, float]]:
+        """Yield every figure of one round, as named in LIMITS."""
+        memory = 0
+
+        def dsvc(*words: str) -> float:
+            nonlocal memory
+            taken = run([self.program, *words], cwd=self.work, environment=dsvc_environment(self.home))
+            memory = max(memory, taken.memory)
+            return taken.seconds
+
+        dsvc("init")
+        yield "add, s", dsvc("add", "-A")
+        yield "commit, s", dsvc("commit", "-m", "a million")
+        yield "status, s", dsvc("status")
+        yield "add again, nothing changed, s", dsvc("add", "-A")
+        store = self.work / ".dsvc" / "store"
+        before = footprint(store).size
+        yield "store, MB", before / MEGABYTE
+        changed = self.change_one()
+        yield "add one changed file by name, s", dsvc("add", changed)
+        yield "commit one changed file, s", dsvc("commit", "-m", "one")
+        yield "written for one changed file, KB", (footprint(store).size - before) / 1000
+        yield "peak memory, MB", memory / MEGABYTE
+
+    def change_one(self) -> str:
+        """Change one file and return its path in the worktree."""
+        before = {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(self.work / "data")}
+        self.generate("--edit", "one-file")
+        after = ((entry.name, entry.stat().st_mtime_ns) for entry in os.scandir(self.work / "data"))
+        return next(f"data/{name}" for name, changed in after if before[name] != changed)
+
+
+def measured(program: str, work: Path, *, scale: float, rounds: int) -> dict[str, float]:
+    """Return the median of every figure over the rounds, each in a fresh folder."""
+    found: dict[str, list[float]] = {}
+    for turn in range(rounds):
+        note(f"round {turn + 1} of {rounds}")
+        with workspace(work) as place:
+            flat = Flat(program, place / "work", place / "home", scale)
+            flat.work.mkdir()
+            flat.home.mkdir()
+            flat.generate()
+            for name, value in flat.answers():
+                found.setdefault(name, []).append(value)
+    return {name: median(found[name]) for name in LIMITS}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dsvc", metavar="PATH", help="the dsvc to use")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the million (default 1)")
+    parser.add_argument("--work", type=Path, default=default_work(), help="folder to work in (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object: figures by name")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    arguments = parser.parse_args()
+    program = dsvc_program(arguments.dsvc)
+    if program is None:
+        note("dsvc: MISSING on this machine, not measured")
+        sys.exit(1)
+    figures = measured(program, arguments.work, scale=arguments.scale, rounds=arguments.rounds)
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    rows = [["figure", "found", "under", "verdict"]]
+    for name, limit in LIMITS.items():
+        verdict = ["-", "-"] if limit is None else [f"{limit:.0f}", "kept" if figures[name] < limit else "LOST"]
+        rows.append([name, f"{figures[name]:.2f}", *verdict])
+    print(table(rows, markdown=arguments.markdown))
+
+
+if __name__ == "__main__":
+    main()
