@@ -14,6 +14,9 @@ class Progress(Protocol):
     def start(self, task: str, *, files: int | None = None, size: int | None = None) -> None:
         """Begin *task*, of *files* files and *size* bytes where they are known."""
 
+    def expect(self, *, files: int, size: int) -> None:
+        """Say how much the task begun last is, once that is known."""
+
     def advance(self, files: int = 0, size: int = 0) -> None:
         """Count *files* more files and *size* more bytes as done."""
 
@@ -23,6 +26,9 @@ class Progress(Protocol):
 
 class _NoProgress:
     def start(self, task: str, *, files: int | None = None, size: int | None = None) -> None:
+        pass
+
+    def expect(self, *, files: int, size: int) -> None:
         pass
 
     def advance(self, files: int = 0, size: int = 0) -> None:

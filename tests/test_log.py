@@ -299,6 +299,17 @@ def test_a_create_that_never_gets_an_answer_is_unknown_and_one_that_is_refused_i
     assert Log(backend).head().seq == 0
 
 
+def test_a_create_that_comes_through_after_all_was_said_to_be_unknown(backend: MemoryBackend) -> None:
+    Log.create(backend, store_id="store")
+    faulty = FaultyBackend(backend)
+    faulty.faults.extend([Fault.REFUSED] * 3 + [Fault.LATE])
+
+    with pytest.raises(CommitUnknownError):
+        move(Log(faulty), 1)
+
+    assert Log(backend).head().value(MAIN) == oid(1)
+
+
 def test_a_full_disk_is_reported_at_once(backend: MemoryBackend, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 

@@ -171,5 +171,5 @@ class LogMachine(RuleBasedStateMachine):
         assert all(fault.is_void or "missing" in fault.message for fault in verify_log(log))
 
 
-LogMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+LogMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestLogMachine = LogMachine.TestCase

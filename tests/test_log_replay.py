@@ -310,6 +310,19 @@ def test_what_may_have_been_swept_is_stored_again_under_the_new_generation(histo
     assert set(history.state.packs) == {pack(1, 3)}
 
 
+def test_what_is_doomed_and_may_have_been_swept_before_cannot_be_rescued(history: History) -> None:
+    history.add(Transaction(mark=[pack(1)], mark_base=0))
+    history.add(Transaction(sweep=[pack(1)]))
+    history.add(Transaction(deleted=[pack(1)]))
+
+    # Somebody who knew of no sweep has stored it again; another may still be about to delete it.
+    history.add(Transaction(mark=[pack(1)], mark_base=3))
+
+    assert history.state.standing(pack(1)) is Standing.GONE
+    history.refuse(InvalidTransactionError, Transaction(rescue=[pack(1)], add_packs=[pack(1)]))
+    history.add(Transaction(sweep=[pack(1)]))
+
+
 def test_a_standing_says_what_may_be_done(history: History) -> None:
     history.add(Transaction(add_packs=[pack(1), pack(2)], add_index=[segment(1)]))
     history.add(Transaction(mark=[pack(2), pack(3), segment(2)], mark_base=1))

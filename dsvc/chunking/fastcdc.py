@@ -26,9 +26,7 @@ class SlowChunkerError(DsvcError):
     """The compiled chunker is missing; the pure Python one has 1 % of its speed."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the installed pyfastcdc lacks its compiled part, and would take a hundred times as long"
-        )
+        super().__init__("the installed pyfastcdc lacks its compiled part, and would take a hundred times as long")
 
 
 class Cutter:
@@ -54,3 +52,8 @@ class Cutter:
             return []
         ends = [chunk.offset + chunk.length for chunk in self._fastcdc.cut_buf(data)]
         return ends if final else ends[:-1]
+
+    def first(self, data: bytes | bytearray | memoryview) -> int:
+        """Return the length of the first chunk of *data*, which starts at a cut point and is not empty."""
+        chunk = next(iter(self._fastcdc.cut_buf(data)))
+        return chunk.offset + chunk.length

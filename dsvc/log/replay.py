@@ -164,8 +164,8 @@ def _check_tails(state: State, transaction: Transaction, rescued: set[str]) -> N
     for tail in transaction.add_index:
         _check_added(state, tail, rescued, is_pack=False)
     for tail in transaction.rescue:
-        if tail not in state.doomed:
-            message = f"{tail} is not doomed, and cannot be rescued"
+        if state.standing(tail) is not Standing.DOOMED:
+            message = f"{tail} is not doomed or gone already, and cannot be rescued"
             raise InvalidTransactionError(message)
     if transaction.mark:
         _check_mark(state, transaction, rescued)

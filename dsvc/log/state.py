@@ -39,7 +39,8 @@ class Standing(Enum):
 
     LIVE: it counts. DOOMED: it counts, or lies there unused, and will go unless it is rescued.
     NEW: the log has never heard of it, and no sweep can have met it; it may be added.
-    GONE: it was swept, or may have been; what it held is stored again under the new generation.
+    GONE: it is not live, and was swept or may have been; what it held is stored again under the
+    new generation. A name that was swept never comes back.
     """
 
     LIVE = "live"
@@ -210,11 +211,10 @@ class State(msgspec.Struct, frozen=True):
             MalformedEntryError: *tail* names neither.
         """
         generation = tail_generation(tail)
-        if tail in self.doomed:
-            return Standing.DOOMED
         if tail in (self.packs if "/" in tail else self.segments):
-            return Standing.LIVE
-        # Of an older generation, it may have been marked, swept and forgotten. (A newer one comes from another log.)
-        if generation != self.last_sweep or tail in self.swept:
+            return Standing.DOOMED if tail in self.doomed else Standing.LIVE
+        # Of an older generation, it may have been swept already, and somebody may delete it at any time, however late;
+        # also if it was stored once more, and marked once more. (One of a newer generation is another log's.)
+        if generation != self.last_sweep:
             return Standing.GONE
-        return Standing.NEW
+        return Standing.DOOMED if tail in self.doomed else Standing.NEW

@@ -4,15 +4,18 @@ Equal values give equal bytes, and only those bytes are read back: unknown field
 bytes and longer spellings of the same value are refused, or one value could have two ids.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from dsvc.errors import CorruptionError
+from dsvc.errors import CorruptionError, InvalidInputError
 
-__all__ = ["FORMAT_VERSION", "MalformedObjectError", "Record", "decode", "encode"]
+__all__ = ["FORMAT_VERSION", "MalformedObjectError", "Record", "UnencodableError", "Version", "decode", "encode"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
+
+# The first field of an object. The decoder refuses any other.
+Version = Annotated[int, msgspec.Meta(ge=FORMAT_VERSION, le=FORMAT_VERSION)]
 
 
 def _plain(value: Any) -> bytes:
@@ -38,9 +41,21 @@ class MalformedObjectError(CorruptionError):
     """Bytes that are not the canonical encoding of what they should be."""
 
 
+class UnencodableError(InvalidInputError):
+    """A value that has no encoding: text that is not Unicode, or a number over 64 bits."""
+
+
 def encode(record: Record) -> bytes:
-    """Return the canonical bytes of *record*."""
-    return _encoder.encode(record)
+    """Return the canonical bytes of *record*.
+
+    Raises:
+        UnencodableError: There are none.
+    """
+    try:
+        return _encoder.encode(record)
+    except (UnicodeEncodeError, OverflowError) as error:
+        message = f"a {type(record).__name__.lower()} cannot be stored: {error}"
+        raise UnencodableError(message) from error
 
 
 def decode(record_type: type[RecordT], data: bytes | memoryview) -> RecordT:
@@ -55,9 +70,17 @@ def decode(record_type: type[RecordT], data: bytes | memoryview) -> RecordT:
     try:
         record: RecordT = decoder.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        message = f"malformed {record_type.__name__.lower()}: {error}"
+        message = f"malformed {record_type.__name__.lower()}: {_reason(record_type, data) or error}"
         raise MalformedObjectError(message) from error
     if _encoder.encode(record) != data:
         message = f"malformed {record_type.__name__.lower()}: not in canonical form"
         raise MalformedObjectError(message)
     return record
+
+
+def _reason(record_type: type[Record], data: bytes | memoryview) -> str:
+    """Say so if *data* is of another version: a newer one is not broken, whatever else does not fit."""
+    # In canonical form the second byte is the version: it comes first, after the header of a short array.
+    if "version" in record_type.__struct_fields__ and len(data) > 1 and FORMAT_VERSION != data[1] < 128:
+        return f"version {data[1]} is not supported"
+    return ""

@@ -1,13 +1,13 @@
 """Who acts, and when: passed in, because the library reads neither the clock nor the environment."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["Context"]
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """The actor of one command.
 
     *author* returns "Name <email>" for commits, which may take asking git; *actor* is "user@host" for

@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from dsvc.errors import CorruptionError, InvalidInputError
 
-__all__ = ["EMPTY_DIGEST", "ID_LENGTH", "Kind", "ObjectId", "ObjectMismatchError", "hash_object"]
+__all__ = ["EMPTY_DIGEST", "ID_LENGTH", "Kind", "ObjectId", "ObjectMismatchError", "WrongKindError", "hash_object"]
 
 ID_LENGTH: Final = 32
 
@@ -79,6 +79,16 @@ class ObjectMismatchError(CorruptionError):
         super().__init__(f"object {object_id.hex()} is damaged in {where}")
         self.object_id = object_id
         self.where = where
+
+
+class WrongKindError(CorruptionError):
+    """An object is there, and is of another kind than what names it says."""
+
+    def __init__(self, object_id: bytes, kind: int, found: int) -> None:
+        names = {one.value: one.name.lower() for one in Kind}
+        should, does = (names.get(number, f"kind {number}") for number in (kind, found))
+        super().__init__(f"object {object_id.hex()} should be a {should}, and the index says {does}")
+        self.object_id = object_id
 
 
 def hash_object(kind: int, data: Buffer) -> ObjectId:

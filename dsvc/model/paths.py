@@ -14,8 +14,8 @@ __all__ = [
     "InvalidPathError",
     "display_path",
     "is_within",
-    "path_key",
     "key_path",
+    "path_key",
     "quote_path",
     "validate_path",
 ]
@@ -24,11 +24,18 @@ CONTROL_FOLDER: Final = b".dsvc"
 MAX_PATH_LENGTH: Final = 32_768
 _MAX_COMPONENT_LENGTH: Final = 255
 
-# What HFS+ ignores inside a name (U+200C to U+200F, U+202A to U+202E, U+206A to U+206F, U+FEFF), in UTF-8.
-_IGNORED_BY_HFS: Final = tuple(
-    chr(code).encode()
-    for code in (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF)
+# What some file systems ignore inside a name. HFS+: U+200C to U+200F, U+202A to U+202E, U+206A to
+# U+206F, U+FEFF; ext4 with case folding: the other ones too.
+_IGNORED: Final = (
+    range(0x200B, 0x2010),
+    range(0x202A, 0x202F),
+    range(0x2060, 0x2070),
+    range(0xFE00, 0xFE10),
+    range(0xFEFF, 0xFF00),
+    range(0xFFF0, 0xFFF9),
 )
+# APFS and ext4 take the long s for an s where they ignore case.
+_FOLDED: Final = {0x17F: "s", **{code: None for codes in _IGNORED for code in codes}}
 
 
 class InvalidPathError(InvalidInputError):
@@ -121,10 +128,11 @@ def _is_control(component: bytes) -> bool:
     first = component[:1]
     if first not in b".dD\xe2\xef":
         return False
-    if component.rstrip(b". ").lower() in (CONTROL_FOLDER, b"dsvc~1"):
+    # Windows ends a name at a colon or backslash, and drops dots and spaces before that.
+    name = component.partition(b":")[0].partition(b"\\")[0].rstrip(b". ")
+    if name.lower() in (CONTROL_FOLDER, b"dsvc~1"):
         return True
     if first not in b".\xe2\xef" or component.isascii():
         return False
-    for ignored in _IGNORED_BY_HFS:
-        component = component.replace(ignored, b"")
-    return component.lower() == CONTROL_FOLDER
+    folded = component.decode("utf-8", "surrogateescape").translate(_FOLDED)
+    return folded.lower() == ".dsvc"

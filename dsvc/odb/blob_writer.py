@@ -11,7 +11,7 @@ from typing import Final
 from dsvc.errors import CorruptionError
 from dsvc.model.blob import Blob, BlobItem
 from dsvc.model.codec import FORMAT_VERSION, decode, encode
-from dsvc.model.ids import ID_LENGTH, Kind, hash_object
+from dsvc.model.ids import Kind, hash_object
 from dsvc.odb.objects import ObjectReader
 
 __all__ = ["BlobBuilder", "MalformedBlobError", "chunks_of"]
@@ -20,7 +20,6 @@ _WHOLE: Final = 64 * 1024
 _MIN_ITEMS: Final = 256
 _MAX_ITEMS: Final = 1536
 _CUT_BELOW: Final = 64
-_MAX_LEVEL: Final = 8
 
 
 class MalformedBlobError(CorruptionError):
@@ -35,6 +34,11 @@ class BlobBuilder:
 
     def __init__(self) -> None:
         self._items: list[BlobItem] = []
+
+    @property
+    def count(self) -> int:
+        """How many chunks there are."""
+        return len(self._items)
 
     def add(self, chunk_id: bytes, length: int) -> None:
         """Append a chunk of *length* bytes."""
@@ -62,9 +66,7 @@ def _cut(items: list[BlobItem]) -> Iterator[list[BlobItem]]:
     start = 0
     for index, item in enumerate(items):
         count = index + 1 - start
-        if count >= _MAX_ITEMS or (
-            count >= _MIN_ITEMS and int.from_bytes(item.id[:2], "big") < _CUT_BELOW
-        ):
+        if count >= _MAX_ITEMS or (count >= _MIN_ITEMS and int.from_bytes(item.id[:2], "big") < _CUT_BELOW):
             yield items[start : index + 1]
             start = index + 1
     if start < len(items):
@@ -80,18 +82,9 @@ def chunks_of(reader: ObjectReader, blob_id: bytes, size: int) -> Iterator[BlobI
     yield from _chunks(reader, blob_id, size, None)
 
 
-def _chunks(
-    reader: ObjectReader, blob_id: bytes, size: int, level: int | None
-) -> Iterator[BlobItem]:
+def _chunks(reader: ObjectReader, blob_id: bytes, size: int, level: int | None) -> Iterator[BlobItem]:
     blob = decode(Blob, reader.read(Kind.BLOB, blob_id))
-    fits = (
-        blob.version == FORMAT_VERSION
-        and 0 <= blob.level <= _MAX_LEVEL
-        and (level is None or blob.level == level)
-        and blob.items
-        and sum(item.length for item in blob.items) == size
-    )
-    if not fits or any(item.length <= 0 or len(item.id) != ID_LENGTH for item in blob.items):
+    if level not in (None, blob.level) or sum(item.length for item in blob.items) != size:
         raise MalformedBlobError(blob_id)
     if blob.level == 0:
         yield from blob.items

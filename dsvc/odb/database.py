@@ -11,13 +11,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from threading import Lock
 from typing import Final
 
-from dsvc.errors import CorruptionError
-from dsvc.model.ids import Kind, ObjectId, ObjectMismatchError, hash_object
+from dsvc.errors import CorruptionError, StorageError
+from dsvc.model.ids import Kind, ObjectId, ObjectMismatchError, WrongKindError, hash_object
 from dsvc.odb import frame
 from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.odb.pack import pack_key
 from dsvc.odb.segment import Location, Segment, segment_key
 from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles
+from dsvc.storage.local import storage_error
 
 __all__ = ["ObjectDatabase", "load_segment"]
 
@@ -32,12 +33,13 @@ _CACHED_FRAMES: Final = 16
 def load_segment(backend: Backend, name: str) -> Segment:
     """Open the segment *name*, mapped where the backend has files."""
     key = segment_key(name)
-    if hasattr(backend, "path"):
-        local: LocalFiles = backend
+    if isinstance(backend, LocalFiles):
         try:
-            descriptor = os.open(local.path(key), os.O_RDONLY)
+            descriptor = os.open(backend.path(key), os.O_RDONLY)
         except FileNotFoundError:
             raise KeyNotFoundError(key) from None
+        except OSError as error:
+            raise storage_error(error, f"read {backend.path(key)}") from error
         try:
             if os.fstat(descriptor).st_size:
                 return Segment(name, mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
@@ -49,11 +51,10 @@ def load_segment(backend: Backend, name: str) -> Segment:
 class ObjectDatabase:
     """Objects by id. Reading is safe from several threads."""
 
-    def __init__(
-        self, backend: Backend, *, packs: Collection[str] = (), segments: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, backend: Backend, *, packs: Collection[str] = (), segments: Iterable[str] = ()) -> None:
         self._backend = backend
-        self._packs: set[str] = set()
+        # Replaced and never changed, so that no reader meets half of a change.
+        self._packs: frozenset[str] = frozenset()
         self._segments: dict[str, Segment] = {}
         self._frames: OrderedDict[tuple[str, int], Buffer] = OrderedDict()
         self._lock = Lock()
@@ -62,7 +63,7 @@ class ObjectDatabase:
     @property
     def packs(self) -> frozenset[str]:
         """The live packs, by name."""
-        return frozenset(self._packs)
+        return self._packs
 
     @property
     def segments(self) -> list[Segment]:
@@ -72,18 +73,18 @@ class ObjectDatabase:
     def update(self, packs: Collection[str], segments: Iterable[str]) -> None:
         """Make *packs* and *segments*, by name, the live ones."""
         names = list(segments)
-        loaded = {
-            name: self._segments.get(name) or load_segment(self._backend, name) for name in names
-        }
-        self._segments = dict(
-            sorted(loaded.items(), key=lambda item: (-len(item[1]), item[0]))
-        )
-        self._packs = set(packs)
+        known = self._segments
+        loaded = {name: known[name] if name in known else load_segment(self._backend, name) for name in names}
+        # In between, a reader may find what is live no longer; it must not miss what is.
+        live = frozenset(packs)
+        self._packs |= live
+        self._segments = dict(sorted(loaded.items(), key=lambda item: (-len(item[1]), item[0])))
+        self._packs = live
 
     def attach(self, packs: Iterable[str], segments: Iterable[Segment]) -> None:
         """Add what was sealed just now, before the log names it."""
-        self._packs.update(packs)
-        self._segments.update({segment.name: segment for segment in segments})
+        self._packs = self._packs.union(packs)
+        self._segments = {**self._segments, **{segment.name: segment for segment in segments}}
 
     def locate(self, object_id: bytes) -> Location | None:
         """Return where *object_id* is, or None; a row whose pack is not live does not count."""
@@ -123,7 +124,7 @@ class ObjectDatabase:
         The bytes may be a view that lives as long as the caller holds it.
         """
         located = [(self._require(object_id), object_id) for object_id in set(object_ids)]
-        located.sort(key=lambda item: (item[0].pack, item[0].offset, item[0].place))
+        located.sort()
         for batch in _batches(located):
             frames = self._read_frames([location for location, _ in batch])
             for location, object_id in batch:
@@ -153,15 +154,12 @@ class ObjectDatabase:
     def _read_frames(self, locations: Sequence[Location]) -> dict[int, Buffer]:
         """Return the raw bytes of the frames of *locations*, all of one pack, by offset."""
         pack = locations[0].pack
-        lengths = {
-            location.offset: frame.HEADER_LENGTH + location.stored_length for location in locations
-        }
+        lengths = {location.offset: frame.HEADER_LENGTH + location.stored_length for location in locations}
+        if max(lengths.values()) > frame.HEADER_LENGTH + frame.MAX_STORED_LENGTH:
+            message = f"the index says that pack {pack} has a frame that is longer than frames may be"
+            raise CorruptionError(message)
         ranges = _merged(sorted(lengths.items()))
-        try:
-            parts = self._backend.read_ranges(pack_key(pack), ranges)
-        except KeyNotFoundError as error:
-            message = f"pack {pack} is missing"
-            raise CorruptionError(message) from error
+        parts = self._read_ranges(pack, ranges)
         raws: dict[int, Buffer] = {}
         views = [(start, memoryview(part)) for (start, _), part in zip(ranges, parts, strict=True)]
         index = 0
@@ -172,26 +170,53 @@ class ObjectDatabase:
             raws[offset] = _open_frame(view[offset - start : offset - start + length])
         return raws
 
+    def _read_ranges(self, pack: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        key = pack_key(pack)
+        try:
+            return self._backend.read_ranges(key, ranges)
+        except KeyNotFoundError as error:
+            message = f"pack {pack} is missing"
+            raise CorruptionError(message) from error
+        except StorageError as error:
+            # Trying again heals the network, and not a pack that is cut short.
+            end = max(offset + length for offset, length in ranges)
+            if self._backend.size(key) >= end:
+                raise
+            message = f"pack {pack} is shorter than the index says"
+            raise CorruptionError(message) from error
+
     def _object(self, kind: int, object_id: bytes, location: Location, raw: Buffer) -> Buffer:
+        if location.kind != kind:
+            raise WrongKindError(object_id, kind, location.kind)
         data = memoryview(raw)[location.place : location.place + location.length]
-        if location.kind != kind or hash_object(kind, data) != object_id:
+        if hash_object(kind, data) != object_id:
             raise ObjectMismatchError(object_id, f"pack {location.pack}")
         return data
 
     def kind_of(self, object_id: bytes) -> Kind | None:
         """Return the kind of *object_id*, None if it is not here."""
         location = self.locate(object_id)
-        return None if location is None else Kind(location.kind)
+        return None if location is None else _known_kind(object_id, location)
 
     def find_prefix(self, digits: str) -> dict[ObjectId, Kind]:
         """Return the ids that begin with the hexadecimal *digits*, and their kinds."""
         half = int(digits[-1], 16) if len(digits) % 2 else None
         prefix = bytes.fromhex(digits[: len(digits) // 2 * 2])
+        packs = self._packs
         return {
-            ObjectId(object_id): Kind(kind)
+            ObjectId(object_id): _known_kind(object_id, location)
             for segment in self._segments.values()
-            for object_id, kind in segment.starting_with(prefix, half)
+            for object_id, row in segment.starting_with(prefix, half)
+            if (location := segment.location(row)).pack in packs
         }
+
+
+def _known_kind(object_id: bytes, location: Location) -> Kind:
+    try:
+        return Kind(location.kind)
+    except ValueError:
+        message = f"the index says that object {object_id.hex()} is of kind {location.kind}, and there is none"
+        raise CorruptionError(message) from None
 
 
 def _open_frame(data: memoryview) -> Buffer:
@@ -213,7 +238,8 @@ def _batches(
             if batch and (batch[0][0].pack != location.pack or size >= _BATCH_BYTES):
                 yield batch
                 batch, size = [], 0
-            size += location.raw_length
+            # What the index says was not checked yet: the larger one is believed.
+            size += max(location.raw_length, location.stored_length)
             last = place
         batch.append(item)
     if batch:

@@ -8,10 +8,10 @@ in it is then one exact range read. No length is believed before it is checked a
 """
 
 import struct
-from dataclasses import dataclass
 from threading import local
 from typing import Final
 
+import msgspec
 import zstandard
 from blake3 import blake3
 
@@ -53,8 +53,7 @@ class MalformedFrameError(CorruptionError):
     """Bytes that should be a frame and are not, or are damaged."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
+class FrameHeader(msgspec.Struct, frozen=True):
     """What a frame says of itself; lengths in bytes."""
 
     codec: int
@@ -65,9 +64,7 @@ class FrameHeader:
 
     def prefix(self) -> bytes:
         """Return the header without its checksum."""
-        return _PREFIX.pack(
-            _MAGIC, self.codec, 0, 0, self.raw_length, self.stored_length, self.count, 0
-        )
+        return _PREFIX.pack(_MAGIC, self.codec, 0, 0, self.raw_length, self.stored_length, self.count, 0)
 
 
 def frame_checksum(prefix: bytes, payload: Buffer) -> bytes:
@@ -94,9 +91,7 @@ def parse_header(data: Buffer) -> FrameHeader:
     if codec == RAW and raw_length != stored_length:
         message = "malformed frame: raw, but of two lengths"
         raise MalformedFrameError(message)
-    return FrameHeader(
-        codec, raw_length, stored_length, count, bytes(data[PREFIX_LENGTH:HEADER_LENGTH])
-    )
+    return FrameHeader(codec, raw_length, stored_length, count, bytes(data[PREFIX_LENGTH:HEADER_LENGTH]))
 
 
 class _Contexts(local):
@@ -141,14 +136,10 @@ def decompress(header: FrameHeader, payload: Buffer) -> Buffer:
     try:
         # zstandard ignores its limit where the data declares a size: 32 KB became 1 GiB.
         parameters = zstandard.get_frame_parameters(payload)
-        if (
-            parameters.content_size != header.raw_length
-            or parameters.window_size > _MAX_WINDOW
-            or parameters.dict_id
-        ):
+        if parameters.content_size != header.raw_length or parameters.window_size > _MAX_WINDOW or parameters.dict_id:
             message = "malformed frame: zstd parameters that dsvc never writes"
             raise MalformedFrameError(message)
-        raw: bytes = _contexts.decompressor.decompress(payload)
+        raw: bytes = _contexts.decompressor.decompress(payload, allow_extra_data=False)
     except zstandard.ZstdError as error:
         message = f"malformed frame: {error}"
         raise MalformedFrameError(message) from error

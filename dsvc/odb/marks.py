@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from dsvc.odb.database import ObjectDatabase
-from dsvc.odb.segment import Segment
 
 __all__ = ["SEEN", "WANTED", "Marks"]
 
@@ -20,7 +19,7 @@ class Marks:
         self.segments: Final = database.segments
         self.flags: Final = [bytearray(len(segment)) for segment in self.segments]
         self._live = [
-            bytes(segment.packs[row[0]] in packs for row in segment.frame_rows()) for segment in self.segments
+            bytes(segment.pack_at(row[0]) in packs for row in segment.frame_rows()) for segment in self.segments
         ]
 
     def find(self, object_id: bytes) -> tuple[int, int] | None:
@@ -46,7 +45,7 @@ class Marks:
     def live_rows(self, number: int) -> Iterator[tuple[int, int]]:
         """Yield (row, frame) of the segment *number*, without rows whose pack is not live."""
         live = self._live[number]
-        segment: Segment = self.segments[number]
+        segment = self.segments[number]
         for row in range(len(segment)):
             frame = segment.frame_of(row)
             if live[frame]:

@@ -17,17 +17,18 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import zstandard
 from blake3 import blake3
 
 from dsvc.errors import CorruptionError
 from dsvc.model.ids import ID_LENGTH, Kind, ObjectMismatchError, hash_object
 from dsvc.odb import frame
-from dsvc.storage.local import storage_error
+from dsvc.storage.local import storage_error, sync_file
 
 __all__ = [
     "DATA_PACK_SIZE",
@@ -49,13 +50,18 @@ DATA_PACK_SIZE: Final = 64 * 1024 * 1024
 METADATA_PACK_SIZE: Final = 8 * 1024 * 1024
 FRAME_SIZE: Final = 1024 * 1024
 LARGE_OBJECT: Final = 96 * 1024
-MAX_PACK_LENGTH: Final = 1 << 31
-_MAX_FOOTER: Final = 1 << 28
+# What a writer puts into one pack, and what a reader takes: a footer must fit into memory.
+_FULL_OBJECTS: Final = 1 << 20
+_FULL_FRAMES: Final = 1 << 18
+_MAX_FOOTER: Final = 1 << 27
+_MAX_FRAMES: Final = 1 << 20
 _IDS_FROM: Final = 4096
 
 _HEADER: Final = struct.Struct("<8sHHI")
 _TRAILER: Final = struct.Struct("<II32s8s")
 _COUNTS: Final = struct.Struct("<IIB")
+_DATA: Final = frozenset((Kind.CHUNK,))
+_METADATA: Final = frozenset(Kind) - _DATA
 _MAGIC: Final = b"DSVCPACK"
 _END: Final = b"DSVCPEND"
 HEADER_LENGTH: Final = _HEADER.size
@@ -68,6 +74,7 @@ class MalformedPackError(CorruptionError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"pack {name} is damaged: {reason}")
         self.name = name
+        self.reason = reason
 
 
 def pack_key(name: str) -> str:
@@ -80,16 +87,14 @@ def pack_name(digest: bytes, generation: int) -> str:
     return f"{digest[:1].hex()}/{digest.hex()}.{generation}"
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRecord:
+class FrameRecord(msgspec.Struct, frozen=True):
     """Where a frame is in its pack, and what its header says."""
 
     offset: int
     header: frame.FrameHeader
 
 
-@dataclass(frozen=True, slots=True)
-class PackFooter:
+class PackFooter(msgspec.Struct, frozen=True):
     """What a pack holds: its frames, and for each object, in order, kind, length and perhaps id."""
 
     content: int
@@ -124,8 +129,7 @@ def _u32(values: "Iterator[int] | Sequence[int]") -> bytes:
     return column.tobytes()
 
 
-@dataclass(frozen=True, slots=True)
-class SealedPack:
+class SealedPack(msgspec.Struct, frozen=True):
     """A finished pack file that no log entry names yet; *ids* in the order of the footer."""
 
     name: str
@@ -167,7 +171,11 @@ class PackWriter:
     @property
     def is_full(self) -> bool:
         """Whether the pack has reached its size and should be sealed."""
-        return self._offset + self._pending_length >= self._limit
+        return (
+            self._offset + self._pending_length >= self._limit
+            or len(self._ids) >= _FULL_OBJECTS
+            or len(self._frames) >= _FULL_FRAMES
+        )
 
     def add(self, kind: int, object_id: bytes, data: Buffer) -> None:
         """Append an object; *data* may be reused as soon as this returns."""
@@ -242,9 +250,7 @@ class PackWriter:
         view = memoryview(raw)
         position = 0
         first = self._pending_from
-        for object_id, kind, length in zip(
-            self._ids[first:], self._kinds[first:], self._lengths[first:], strict=True
-        ):
+        for object_id, kind, length in zip(self._ids[first:], self._kinds[first:], self._lengths[first:], strict=True):
             data = view[position : position + length]
             # Half the objects of a store are small chunks: no call more than needed.
             found = hash_object(kind, data) if kind else blake3(data).digest()
@@ -265,21 +271,24 @@ class PackWriter:
         self._offset += total
 
     def seal(self, generation: int) -> SealedPack:
-        """Write what is pending and the footer, make the file durable, and describe it."""
+        """Write what is pending and the footer, make the file durable, and describe it.
+
+        Raises:
+            MalformedPackError: Data and metadata were put together, which no reader would take.
+        """
         self._flush()
+        _check_kinds(self._path.name, self._content, bytes(self._kinds))
         ids = b"".join(self._ids)
         # A small object's id costs more than the object: it is recomputed from the bytes then.
         with_ids = bool(self._content) or self._offset >= _IDS_FROM * len(self._ids)
-        footer = PackFooter(
-            self._content, self._frames, bytes(self._kinds), self._lengths, ids if with_ids else None
-        )
+        footer = PackFooter(self._content, self._frames, bytes(self._kinds), self._lengths, ids if with_ids else None)
         raw = footer.encode()
         stored = zstandard.ZstdCompressor(level=3).compress(raw)
         digest = blake3(self._header).update(stored).digest()
         self._write([stored, _TRAILER.pack(len(stored), len(raw), digest, _END)])
         try:
-            os.fdatasync(self._file)
-            os.close(self._file)
+            sync_file(self._file)
+            self._close()
         except OSError as error:
             raise storage_error(error, f"write {self._path}") from error
         name = pack_name(digest, generation)
@@ -287,15 +296,25 @@ class PackWriter:
 
     def discard(self) -> None:
         """Give up: remove the unfinished file."""
-        try:
-            os.close(self._file)
-        except OSError:
-            pass
+        with suppress(OSError):
+            self._close()
         self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        # Closed once: the number may be another file's soon.
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
 
 def footer_range(name: str, trailer: Buffer, length: int) -> tuple[int, int]:
-    """Return (offset, length) of the stored footer of a pack of *length* bytes that ends in *trailer*."""
+    """Return (offset, length) of the stored footer of a pack of *length* bytes that ends in *trailer*.
+
+    Raises:
+        MalformedPackError: It cannot be.
+    """
+    if len(trailer) != TRAILER_LENGTH:
+        raise MalformedPackError(name, "it is cut short")
     stored, _, _, end = _TRAILER.unpack(trailer)
     offset = length - TRAILER_LENGTH - stored
     if end != _END or offset < HEADER_LENGTH:
@@ -309,6 +328,8 @@ def read_footer(name: str, header: Buffer, stored: Buffer, trailer: Buffer) -> P
     Raises:
         MalformedPackError: They do not fit each other, or the name.
     """
+    if len(header) != HEADER_LENGTH or len(trailer) != TRAILER_LENGTH:
+        raise MalformedPackError(name, "it is cut short")
     magic, version, content, zero = _HEADER.unpack(header)
     stored_length, raw_length, digest, _ = _TRAILER.unpack(trailer)
     if magic != _MAGIC or version != 1 or content > 1 or zero:
@@ -317,14 +338,21 @@ def read_footer(name: str, header: Buffer, stored: Buffer, trailer: Buffer) -> P
         raise MalformedPackError(name, "its footer does not match its name")
     if raw_length > _MAX_FOOTER or len(stored) != stored_length:
         raise MalformedPackError(name, "its footer is too long")
-    raw = frame.decompress(frame.FrameHeader(frame.ZSTD, raw_length, stored_length, 0, b""), stored)
-    return _decode_footer(name, content, memoryview(raw))
+    try:
+        raw = frame.decompress(frame.FrameHeader(frame.ZSTD, raw_length, stored_length, 0, b""), stored)
+        footer = _decode_footer(name, content, memoryview(raw))
+        _check_footer(name, footer)
+    except frame.MalformedFrameError as error:
+        raise MalformedPackError(name, f"its footer: {error}") from error
+    return footer
 
 
 def _decode_footer(name: str, content: int, raw: memoryview) -> PackFooter:
+    if len(raw) < _COUNTS.size:
+        raise MalformedPackError(name, "its footer is cut short")
     frames, objects, has_ids = _COUNTS.unpack_from(raw)
     expected = _COUNTS.size + frames * (17 + 32) + objects * (5 + has_ids * ID_LENGTH)
-    if has_ids > 1 or len(raw) != expected:
+    if has_ids > 1 or frames > _MAX_FRAMES or len(raw) != expected:
         raise MalformedPackError(name, "its footer has another length than its counts say")
     position = _COUNTS.size
 
@@ -346,9 +374,7 @@ def _decode_footer(name: str, content: int, raw: memoryview) -> PackFooter:
     kinds = bytes(take(objects))
     lengths = _read_u32(take(4 * objects))
     ids = bytes(take(ID_LENGTH * objects)) if has_ids else None
-    footer = PackFooter(content, records, kinds, lengths, ids)
-    _check_footer(name, footer)
-    return footer
+    return PackFooter(content, records, kinds, lengths, ids)
 
 
 def _read_u32(column: memoryview) -> "array[int]":
@@ -370,5 +396,13 @@ def _check_footer(name: str, footer: PackFooter) -> None:
             raise MalformedPackError(name, "its footer does not add up")
         first += header.count
         position += frame.HEADER_LENGTH + header.stored_length
-    if first != len(footer.kinds) or any(kind > max(Kind) for kind in set(footer.kinds)):
+    if first != len(footer.kinds):
         raise MalformedPackError(name, "its footer does not add up")
+    _check_kinds(name, footer.content, footer.kinds)
+    if footer.content and footer.ids is None:
+        raise MalformedPackError(name, "its footer lacks the ids")
+
+
+def _check_kinds(name: str, content: int, kinds: bytes) -> None:
+    if not set(kinds) <= (_METADATA if content else _DATA):
+        raise MalformedPackError(name, "it holds objects that do not belong into a pack of its content")

@@ -6,9 +6,9 @@ believes only hashes: for packs that come from elsewhere, and for packs that may
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 from blake3 import blake3
 
 from dsvc.errors import StorageError
@@ -33,6 +33,7 @@ __all__ = [
     "frame_bytes",
     "hash_objects",
     "open_pack",
+    "pieces",
     "scan_frames",
     "verified_pieces",
 ]
@@ -51,8 +52,7 @@ class DamagedFrameError(MalformedPackError):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPack:
+class StoredPack(msgspec.Struct, frozen=True):
     """A pack in a backend, its footer read and checked against its name; *length* in bytes.
 
     *head* and *tail* are the bytes before and after the frames; *first* has the position of each

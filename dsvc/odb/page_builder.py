@@ -6,8 +6,9 @@ items wherever the new tree would cut at the same place; that is what makes an e
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from dsvc.errors import InvalidInputError
 from dsvc.model.codec import Record
@@ -124,8 +125,7 @@ class PageBuilder(Generic[ItemT]):
         return ObjectId(child.page)
 
 
-@dataclass(frozen=True, slots=True)
-class Edits(Generic[ItemT]):
+class Edits(msgspec.Struct, Generic[ItemT], frozen=True):
     """Items to put at *keys*, which are in order; None removes what is there."""
 
     keys: list[bytes]

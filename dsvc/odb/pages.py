@@ -7,10 +7,11 @@ neither its order, nor what its parent says about it.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import lt
 from threading import Lock
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from dsvc.errors import ConflictError, CorruptionError, InvalidInputError
 from dsvc.model.codec import FORMAT_VERSION, MalformedObjectError, Record, decode, encode
@@ -131,8 +132,7 @@ class MapLayout:
         """Let any keys follow each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf(Generic[ItemT]):
+class Leaf(msgspec.Struct, Generic[ItemT], frozen=True):
     """A page of items, in order of their *keys*."""
 
     keys: list[bytes]
@@ -145,8 +145,7 @@ class Leaf(Generic[ItemT]):
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Inner:
+class Inner(msgspec.Struct, frozen=True):
     """A page of child pages; *keys* are the last ones below each."""
 
     level: int

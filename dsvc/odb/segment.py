@@ -19,9 +19,8 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, repeat
-from typing import Final
+from itertools import accumulate, chain, repeat
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
@@ -47,6 +46,7 @@ class MalformedSegmentError(CorruptionError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"index segment {name} is damaged: {reason}")
         self.name = name
+        self.reason = reason
 
 
 def segment_key(name: str) -> str:
@@ -54,18 +54,20 @@ def segment_key(name: str) -> str:
     return f"index/{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where an object is: a frame of a pack, and its place in the frame's raw bytes."""
+class Location(NamedTuple):
+    """Where an object is: a frame of a pack, and its place in the frame's raw bytes.
+
+    Locations sort in the order of storage.
+    """
 
     pack: str
     offset: int
-    stored_length: int
-    raw_length: int
-    codec: int
     place: int
     length: int
     kind: int
+    stored_length: int
+    raw_length: int
+    codec: int
 
 
 _FrameRow = tuple[int, int, int, int, int]  # pack, offset, stored length, raw length, codec
@@ -97,14 +99,16 @@ class _Rows:
         self.kinds = bytearray()
 
     def order(self) -> list[int]:
-        """Return the numbers of the rows in order of the ids; of several with one id the first only."""
+        """Return the numbers of the rows in order of the ids; of several with one id the first in storage only."""
         ids = self.ids
         order = sorted(range(len(ids)), key=ids.__getitem__)
         if len(set(ids)) < len(ids):
-            # Sorting is stable, so the first of twins is the one that was put in first.
-            order = [
-                row for place, row in enumerate(order) if not place or ids[row] != ids[order[place - 1]]
-            ]
+            first: dict[bytes, int] = {}
+            for row in order:
+                known = first.setdefault(ids[row], row)
+                if (self.frames[row], self.places[row]) < (self.frames[known], self.places[known]):
+                    first[ids[row]] = row
+            order = list(first.values())
         return order
 
 
@@ -166,19 +170,27 @@ def build_segment(packs: Iterable[SealedPack]) -> bytes:
 
 
 def merge_segments(segments: Sequence["Segment"]) -> bytes:
-    """Return the bytes of one segment that holds what *segments* hold: a pure function of them, in any order."""
-    ordered = sorted(segments, key=lambda segment: segment.name)
-    names = sorted({name for segment in ordered for name in segment.packs})
+    """Return the bytes of one segment that holds what *segments* hold.
+
+    It is what `build_segment` would make of their packs, however they were merged before, in any order.
+
+    Raises:
+        MalformedSegmentError: One is damaged; its faults must not live on under a new name.
+    """
+    for segment in segments:
+        segment.verify()
+    names = sorted({name for segment in segments for name in segment.packs})
     ordinal = {name: index for index, name in enumerate(names)}
-    frames: dict[_FrameRow, int] = {}
+    renumbered = [
+        [(ordinal[segment.pack_at(row[0])], row[1], row[2], row[3], row[4]) for row in segment.frame_rows()]
+        for segment in segments
+    ]
+    frames = sorted(set(chain.from_iterable(renumbered)))
+    number = {frame: index for index, frame in enumerate(frames)}
     rows = _Rows()
-    for segment in ordered:
-        renumbered = [
-            frames.setdefault((ordinal[segment.packs[pack]], *rest), len(frames))
-            for pack, *rest in segment.frame_rows()
-        ]
-        segment.copy_rows(rows, renumbered)
-    return _encode(names, list(frames), rows)
+    for segment, its_frames in zip(segments, renumbered, strict=True):
+        segment.copy_rows(rows, [number[frame] for frame in its_frames])
+    return _encode(names, frames, rows)
 
 
 class Segment:
@@ -193,7 +205,7 @@ class Segment:
         if magic != _MAGIC or version != 1 or zero or zero2:
             raise MalformedSegmentError(name, "unknown header")
         self._view = view
-        self._count = objects
+        self._count: int = objects
         position = _HEADER.size
 
         def take(length: int) -> memoryview:
@@ -212,9 +224,7 @@ class Segment:
         self._codecs = take(frames)
         hashes = bytes(take(32 * packs))
         generations = _column(take(8 * packs), "Q")
-        self.packs = [
-            pack_name(hashes[32 * i : 32 * i + 32], generations[i]) for i in range(packs)
-        ]
+        self.packs = [pack_name(hashes[32 * i : 32 * i + 32], generations[i]) for i in range(packs)]
         self._filter = take(bits // 8)
         if position != len(view) or bits != _filter_bits(objects):
             raise MalformedSegmentError(name, "another length than it says")
@@ -253,42 +263,57 @@ class Segment:
         return -1
 
     def starting_with(self, prefix: bytes, half: int | None = None) -> Iterator[tuple[bytes, int]]:
-        """Yield (id, kind) of the objects whose id begins with *prefix* and then the half-byte *half*."""
+        """Yield (id, row) of the objects whose id begins with *prefix* and then the half-byte *half*."""
+        if len(prefix) + (half is not None) > ID_LENGTH:
+            return
         low = int.from_bytes((prefix + bytes(8))[:8], "big")
         if half is not None and len(prefix) < 8:
             low |= half << (60 - 8 * len(prefix))
-        row = bisect_left(self._prefixes, low)
-        while row < self._count:
+        lowest = prefix if half is None else prefix + bytes((half << 4,))
+        for row in range(bisect_left(self._prefixes, low), self._count):
             object_id = self._id(row)
-            if not object_id.startswith(prefix):
+            # The column of prefixes tells the first eight bytes apart, and no more.
+            if object_id < lowest:
+                continue
+            if not object_id.startswith(prefix) or (half is not None and object_id[len(prefix)] >> 4 != half):
                 return
-            if half is None or object_id[len(prefix)] >> 4 == half:
-                yield object_id, self._kinds[row]
-            elif object_id[len(prefix)] >> 4 > half:
-                return
-            row += 1
+            yield object_id, row
 
     def location(self, row: int) -> Location:
         """Return what *row* says."""
         frame = self._frames[row]
+        packs, offsets, stored, raw = self._frame_columns
         try:
-            pack, offset, stored, raw = (column[frame] for column in self._frame_columns)
             return Location(
-                self.packs[pack],
-                offset,
-                stored,
-                raw,
-                self._codecs[frame],
+                self.packs[packs[frame]],
+                offsets[frame],
                 self._places[row],
                 self._lengths[row],
                 self._kinds[row],
+                stored[frame],
+                raw[frame],
+                self._codecs[frame],
             )
         except IndexError:
             raise MalformedSegmentError(self.name, "a row points nowhere") from None
 
+    def pack_at(self, number: int) -> str:
+        """Return the name of the pack *number*, as the rows of frames count them."""
+        if number >= len(self.packs):
+            raise MalformedSegmentError(self.name, "a frame is in no pack")
+        return self.packs[number]
+
     def frame_of(self, row: int) -> int:
         """Return the number of the frame that *row* points into, in the order of `frame_rows`."""
         return self._frames[row]
+
+    def length_of(self, row: int) -> int:
+        """Return the length in bytes of the object of *row*."""
+        return self._lengths[row]
+
+    def id_of(self, row: int) -> bytes:
+        """Return the id of the object of *row*."""
+        return self._id(row)
 
     def _id(self, row: int) -> bytes:
         return self._prefixes[row].to_bytes(8, "big") + bytes(self._rest[24 * row : 24 * row + 24])
@@ -301,7 +326,10 @@ class Segment:
     def copy_rows(self, rows: _Rows, frames: Sequence[int]) -> None:
         """Append what is here to *rows*, with the frames renumbered by *frames*."""
         rows.ids.extend(map(self._id, range(self._count)))
-        rows.frames.extend(map(frames.__getitem__, self._frames))
+        try:
+            rows.frames.extend(map(frames.__getitem__, self._frames))
+        except IndexError:
+            raise MalformedSegmentError(self.name, "a row points nowhere") from None
         rows.places.extend(self._places)
         rows.lengths.extend(self._lengths)
         rows.kinds.extend(self._kinds)

@@ -5,12 +5,13 @@ segment. A writer that is dropped leaves temporary files only, which `discard` r
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from blake3 import blake3
 
+from dsvc.errors import InvalidInputError
 from dsvc.model.ids import Kind, ObjectId, hash_object
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.frame import FrameHeader
@@ -32,9 +33,7 @@ class PackSet:
     the caller's question.
     """
 
-    def __init__(
-        self, temporary: Callable[[], Path], generation: int, *, metadata: bool = False
-    ) -> None:
+    def __init__(self, temporary: Callable[[], Path], generation: int, *, metadata: bool = False) -> None:
         self._temporary = temporary
         self._generation = generation
         self._metadata = metadata
@@ -86,8 +85,7 @@ class PackSet:
             pack.path.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """What a transaction has to name so that the objects are part of the repository.
 
     *segment* indexes *packs*; if *merged* is not None, it holds that and all of *replaces*, and
@@ -95,10 +93,10 @@ class Sealed:
     new packs and of the objects in them.
     """
 
-    packs: list[str] = field(default_factory=list)
+    packs: list[str] = []
     segment: Segment | None = None
     merged: Segment | None = None
-    replaces: list[str] = field(default_factory=list)
+    replaces: list[str] = []
     objects: int = 0
     stored: int = 0
     raw: int = 0
@@ -110,8 +108,10 @@ class DatabaseWriter:
     def __init__(self, database: ObjectDatabase, backend: Backend, *, generation: int) -> None:
         self._database = database
         self._backend = backend
-        assert hasattr(backend, "adopt")  # noqa: S101 -- packs are built in files
-        self._files: LocalFiles = backend
+        if not isinstance(backend, LocalFiles):
+            message = "packs are built in files, and this store has none"
+            raise InvalidInputError(message)
+        self._files = backend
         self._generation = generation
         self._data = PackSet(self._files.temporary, generation)
         self._metadata = PackSet(self._files.temporary, generation, metadata=True)
@@ -158,9 +158,7 @@ class DatabaseWriter:
             pack.path.unlink(missing_ok=True)
 
 
-def index_packs(
-    database: ObjectDatabase, backend: Backend, packs: Sequence[SealedPack], *, generation: int
-) -> Sealed:
+def index_packs(database: ObjectDatabase, backend: Backend, packs: Sequence[SealedPack], *, generation: int) -> Sealed:
     """Store an index segment of *packs*, which are in *backend*, and make their objects readable through *database*.
 
     It is merged with those of the database that have become too small to stand alone.

@@ -7,7 +7,7 @@ backend serves every layer above, and one contract tests them all.
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from dsvc.errors import InvalidInputError, NotFoundError, StorageError
 
@@ -127,6 +127,7 @@ class Backend(Protocol):
         """Remove *key*; if nothing is there, nothing happens."""
 
 
+@runtime_checkable
 class LocalFiles(Protocol):
     """The power of a backend whose values are files of this machine."""
 
