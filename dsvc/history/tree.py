@@ -7,9 +7,10 @@ not contents: nothing here reads a chunk.
 
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from dsvc.errors import InvalidInputError
 from dsvc.history.entry_layout import EntryLayout, PathConflictError, is_below, path_keys
@@ -28,8 +29,7 @@ _LAYOUT: Final = EntryLayout()
 _PAST_FOLDER: Final = b"\1"
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(msgspec.Struct, frozen=True):
     """A folder with something in it: how many files are below, and their size in bytes."""
 
     path: bytes

@@ -1,0 +1,45 @@
+"""Commits by id: decoded once, and kept while somebody looks around in the history."""
+
+from collections.abc import Iterable
+
+from dsvc.history.tree import Tree
+from dsvc.model.codec import decode
+from dsvc.model.commit import Commit
+from dsvc.model.ids import Kind, ObjectId
+from dsvc.odb.objects import ObjectReader
+
+__all__ = ["Commits"]
+
+
+class Commits:
+    """The commits that *reader* has. Those looked at stay in memory, about 1 KB each."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self.reader = reader
+        self._decoded: dict[bytes, Commit] = {}
+
+    def get(self, commit_id: bytes) -> Commit:
+        """Return the commit *commit_id*.
+
+        Raises:
+            ObjectNotFoundError: It is not here.
+        """
+        commit = self._decoded.get(commit_id)
+        if commit is None:
+            commit = self._decoded[commit_id] = decode(Commit, self.reader.read(Kind.COMMIT, commit_id))
+        return commit
+
+    def parents(self, commit_id: bytes) -> list[ObjectId]:
+        """Return the parents of *commit_id*, in order, each once."""
+        return list(map(ObjectId, dict.fromkeys(self.get(commit_id).parents)))
+
+    def load(self, commit_ids: Iterable[bytes]) -> None:
+        """Read *commit_ids* together, where they are not known yet."""
+        missing = [commit_id for commit_id in commit_ids if commit_id not in self._decoded]
+        if len(missing) > 1:
+            for commit_id, data in zip(missing, self.reader.read_many(Kind.COMMIT, missing), strict=True):
+                self._decoded[commit_id] = decode(Commit, data)
+
+    def tree(self, commit_id: bytes | None) -> Tree:
+        """Return the tree of *commit_id*, an empty one for None."""
+        return Tree(self.reader, None if commit_id is None else self.get(commit_id).tree)
