@@ -1,0 +1,372 @@
+"""Configuration: known keys, in layers, the nearest first.
+
+    flag  >  environment  >  repository (.dsvc/config.toml)  >  user  >  default
+
+A layer is a mapping from key to value. This module parses and checks layers and edits files; which
+files they are, and what the environment holds, it is told.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import InvalidInputError, NotFoundError, StorageError
+
+__all__ = [
+    "KEYS",
+    "Config",
+    "ConfigError",
+    "Key",
+    "KeyNotSetError",
+    "Layer",
+    "UnknownKeyError",
+    "Value",
+    "environment_layer",
+    "find_key",
+    "format_value",
+    "parse_value",
+    "read_layer",
+    "set_value",
+    "unset_value",
+]
+
+Value = str | int | tuple[str, ...]
+Layer = Mapping[str, Value]
+
+
+class ConfigError(InvalidInputError):
+    """A configuration file or value that cannot be used as it is."""
+
+
+class UnknownKeyError(ConfigError):
+    """No such key; *key* is what was asked for."""
+
+    def __init__(self, key: str, where: str | None = None) -> None:
+        super().__init__(f"unknown configuration key {key!r}{f' in {where}' if where else ''}")
+        self.key = key
+
+
+class KeyNotSetError(NotFoundError):
+    """A known key that has no value in the file."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key that may be set. `*` in *name* stands for a name that the user gives.
+
+    *choices* are the words that may be used; *environment* is the variable that overrides files.
+    """
+
+    name: str
+    default: Value | None
+    help: str
+    environment: str | None = None
+    kind: type = str
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+
+
+_ALL_KEYS: Final = (
+    Key("user.name", None, "Your name, for commits and tags.", "DSVC_AUTHOR_NAME"),
+    Key("user.email", None, "Your mail address, for commits and tags.", "DSVC_AUTHOR_EMAIL"),
+    Key(
+        "checkout.link",
+        ("reflink", "hardlink", "copy"),
+        "How files get from the cache into the worktree: the first of these that works.",
+        "DSVC_CHECKOUT_LINK",
+        kind=tuple,
+        choices=("reflink", "hardlink", "copy"),
+    ),
+    Key(
+        "add.jobs",
+        0,
+        "Threads that read and pack files; 0 is one for each processor.",
+        "DSVC_ADD_JOBS",
+        kind=int,
+        minimum=0,
+    ),
+    Key("core.pager", None, "The program that shows long output; `cat` for none.", "DSVC_PAGER"),
+    Key("core.editor", None, "The program that edits messages.", "DSVC_EDITOR"),
+    Key(
+        "log.keep",
+        100,
+        "How many earlier values of each branch stay protected, for `dsvc undo` and `dsvc reflog`.",
+        "DSVC_LOG_KEEP",
+        kind=int,
+        minimum=1,
+    ),
+    Key("remote.*.url", None, "Where a remote's store is."),
+    Key("branch.*.remote", None, "The remote that a branch is pushed to and pulled from."),
+    Key("branch.*.merge", None, "The branch of that remote that a branch follows."),
+)
+
+KEYS: Final[dict[str, Key]] = {key.name: key for key in _ALL_KEYS}
+
+
+def find_key(name: str) -> Key:
+    """Return the key that *name* is.
+
+    Raises:
+        UnknownKeyError: There is none.
+    """
+    key = KEYS.get(name) or KEYS.get(_pattern(name))
+    if key is None or "*" in name:
+        raise UnknownKeyError(name)
+    return key
+
+
+def _pattern(name: str) -> str:
+    first, _, rest = name.partition(".")
+    middle, _, last = rest.rpartition(".")
+    return f"{first}.*.{last}" if middle else name
+
+
+class Config(msgspec.Struct, frozen=True):
+    """All layers together."""
+
+    flags: Layer = {}
+    environment: Layer = {}
+    repository: Layer = {}
+    user: Layer = {}
+
+    def with_repository(self, file: Path) -> "Config":
+        """Return this configuration with the repository's layer read from *file*."""
+        return msgspec.structs.replace(self, repository=read_layer(file))
+
+    def layers(self) -> Iterator[tuple[str, Layer]]:
+        """Yield each layer with its name, the nearest first."""
+        yield "flag", self.flags
+        yield "environment", self.environment
+        yield "repository", self.repository
+        yield "user", self.user
+
+    def get(self, name: str) -> Value | None:
+        """Return the value of the key *name* in the nearest layer that has one, or its default."""
+        key = find_key(name)
+        return next((layer[name] for _, layer in self.layers() if name in layer), key.default)
+
+    def origin(self, name: str) -> str:
+        """Return the name of the layer that the value of *name* comes from."""
+        return next((layer for layer, values in self.layers() if name in values), "default")
+
+    def items(self) -> Iterator[tuple[str, Value]]:
+        """Yield each key that has a value, with it, in alphabetical order."""
+        names = {name for name, key in KEYS.items() if key.default is not None}
+        names.update(*(layer for _, layer in self.layers()))
+        for name in sorted(names):
+            value = self.get(name)
+            if value is not None:
+                yield name, value
+
+    def text(self, name: str) -> str | None:
+        """Return the value of a key that holds text."""
+        value = self.get(name)
+        return None if value is None else str(value)
+
+    def number(self, name: str) -> int:
+        """Return the value of a key that holds a number."""
+        value = self.get(name)
+        return value if isinstance(value, int) else 0
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Return the value of a key that holds a list."""
+        value = self.get(name)
+        return value if isinstance(value, tuple) else ()
+
+    def remotes(self) -> dict[str, str]:
+        """Return the address of each remote by its name."""
+        return {
+            name.removeprefix("remote.").removesuffix(".url"): str(value)
+            for name, value in self.items()
+            if name.startswith("remote.") and name.endswith(".url")
+        }
+
+
+def parse_value(name: str, text: str) -> Value:
+    """Return the value that *text* is for the key *name*; lists have commas between their words.
+
+    Raises:
+        UnknownKeyError: There is no such key.
+        ConfigError: It cannot have that value.
+    """
+    key = find_key(name)
+    raw: object = text
+    if key.kind is int:
+        raw = int(text) if text.removeprefix("-").isdecimal() else text
+    elif key.kind is tuple:
+        raw = [word.strip() for word in text.split(",") if word.strip()]
+    return _checked(key, name, raw)
+
+
+def format_value(value: Value) -> str:
+    """Return *value* as `parse_value` reads it."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _checked(key: Key, name: str, raw: object) -> Value:
+    problem = _PROBLEMS[key.kind](key, raw)
+    if problem:
+        message = f"{name} {problem}"
+        raise ConfigError(message)
+    return tuple(raw) if isinstance(raw, list) else raw  # type: ignore[return-value]  # the problem would be its type
+
+
+def _text_problem(_key: Key, raw: object) -> str | None:
+    if not isinstance(raw, str):
+        return f"must be text, not {raw!r}"
+    if not raw.strip() or not raw.isprintable():
+        return f"cannot be {raw!r}: it is empty or holds control characters"
+    return None
+
+
+def _number_problem(key: Key, raw: object) -> str | None:
+    if not isinstance(raw, int) or isinstance(raw, bool):
+        return f"must be a whole number, not {raw!r}"
+    if key.minimum is not None and raw < key.minimum:
+        return f"cannot be {raw}: the least is {key.minimum}"
+    return None
+
+
+def _words_problem(key: Key, raw: object) -> str | None:
+    if not isinstance(raw, list) or not raw:
+        return f"must be a list of words, not {raw!r}"
+    wrong = next((word for word in raw if word not in key.choices), None)
+    return f"cannot be {wrong!r}: choose from {', '.join(key.choices)}" if wrong is not None else None
+
+
+_PROBLEMS: Final[dict[type, Callable[[Key, object], str | None]]] = {
+    str: _text_problem,
+    int: _number_problem,
+    tuple: _words_problem,
+}
+
+
+def environment_layer(environment: Mapping[str, str]) -> Layer:
+    """Return the layer that the variables of *environment* make."""
+    layer: dict[str, Value] = {}
+    for key in _ALL_KEYS:
+        if key.environment and (text := environment.get(key.environment)):
+            try:
+                layer[key.name] = parse_value(key.name, text)
+            except ConfigError as error:
+                message = f"{key.environment}: {error}"
+                raise ConfigError(message) from error
+    return layer
+
+
+def read_layer(file: Path) -> Layer:
+    """Return the layer in *file*; a file that is not there is an empty layer.
+
+    Raises:
+        UnknownKeyError: It sets a key that does not exist.
+        ConfigError: It is not TOML, or a value does not fit its key.
+        StorageError: It cannot be read.
+    """
+    return _parse_layer(_read(file), str(file))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        message = f"{file} is not UTF-8"
+        raise ConfigError(message) from error
+    except OSError as error:
+        message = f"cannot read {file}: {error.strerror}"
+        raise StorageError(message) from error
+
+
+def _parse_layer(text: str, where: str) -> Layer:
+    # tomllib costs 3 ms; most repositories set nothing.
+    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        return {}
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f"{where} is not TOML: {error}"
+        raise ConfigError(message) from error
+    try:
+        return {name: _checked(find_key(name), name, value) for name, value in _flatten(document)}
+    except UnknownKeyError as error:
+        raise UnknownKeyError(error.key, where) from error
+    except ConfigError as error:
+        message = f"{where}: {error}"
+        raise ConfigError(message) from error
+
+
+def _flatten(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def set_value(file: Path, name: str, value: Value) -> None:
+    """Set the key *name* to *value* in *file*, leaving all else in it as it is, and durably.
+
+    Raises:
+        ConfigError: The file writes the key in a way that cannot be edited line by line.
+    """
+    key = find_key(name)
+    _edit(file, name, _checked(key, name, list(value) if isinstance(value, tuple) else value))
+
+
+def unset_value(file: Path, name: str) -> None:
+    """Remove the key *name* from *file*.
+
+    Raises:
+        KeyNotSetError: It is not set there.
+        ConfigError: The file writes the key in a way that cannot be edited line by line.
+    """
+    find_key(name)
+    if name not in read_layer(file):
+        message = f"{name} is not set in {file}"
+        raise KeyNotSetError(message)
+    _edit(file, name, None)
+
+
+def _edit(file: Path, name: str, value: Value | None) -> None:
+    from dsvc.toml_edit import edit_toml  # only for the command that writes
+
+    text = _read(file)
+    wanted = dict(_parse_layer(text, str(file)))
+    if value is None:
+        del wanted[name]
+    else:
+        wanted[name] = value
+    edited = edit_toml(text, name, value)
+    # The editor knows lines, not TOML; this says whether it was right.
+    try:
+        right = _parse_layer(edited, str(file)) == wanted
+    except ConfigError:
+        right = False
+    if not right:
+        message = f"{file} writes {name} in a way that dsvc cannot change; edit it by hand"
+        raise ConfigError(message)
+    _replace(file, edited)
+
+
+def _replace(file: Path, text: str) -> None:
+    # A link to the real file, as people who keep their settings elsewhere have, stays a link.
+    target = file.resolve()
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            if target.exists():
+                os.fchmod(stream.fileno(), target.stat().st_mode & 0o777)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        message = f"cannot write {file}: {error.strerror}"
+        raise StorageError(message) from error

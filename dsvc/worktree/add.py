@@ -1,0 +1,252 @@
+"""Staging: the content of files goes into packs, and the staged tree names it.
+
+What is told as added is durable, and what was not told leaves nothing but unreferenced packs.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import InvalidInputError, NotFoundError
+from dsvc.log.state import State
+from dsvc.model.paths import key_path, path_key, quote_path
+from dsvc.model.tree import Entry, EntryKind
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.worktree.addition import Addition
+from dsvc.worktree.compare import differences
+from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.scan import Found, UnsupportedFileError, look_up
+from dsvc.worktree.session import refuse_interrupted
+from dsvc.worktree.stage import Edit, stage
+from dsvc.worktree.stat_cache import entry_from_row
+from dsvc.worktree.status import is_changed, staged_cache
+from dsvc.worktree.workers import ALONE, Workers
+from dsvc.worktree.worktree import Worktree
+
+__all__ = ["Added", "IgnoredPathError", "PathspecError", "Selection", "What", "add", "preview", "select"]
+
+_SHOWN: Final = 10
+
+
+class PathspecError(NotFoundError):
+    """A word that matches no file, here or staged."""
+
+    def __init__(self, word: bytes, among: str = "files") -> None:
+        super().__init__(f"pathspec {quote_path(word)} did not match any {among}")
+        self.word = word
+
+
+class IgnoredPathError(InvalidInputError):
+    """Named paths are ignored, and were not forced."""
+
+    def __init__(self, paths: Sequence[bytes]) -> None:
+        shown = ", ".join(map(quote_path, paths[:_SHOWN]))
+        rest = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        super().__init__(f"ignored by a .dsvcignore file: {shown}{rest}")
+        self.paths = list(paths)
+
+
+class Selection(msgspec.Struct):
+    """What an `add` is about to do: paths to read, staged paths to remove, and what it passes over.
+
+    *skipped* holds sockets, pipes and devices that were met, not named.
+    """
+
+    read: list[Found] = []
+    staged: dict[bytes, Entry] = {}
+    removed: list[bytes] = []
+    skipped: list[Found] = []
+
+
+class Added(msgspec.Struct, frozen=True):
+    """What an `add` did.
+
+    *files* were read, of *size* bytes; *edits* are what changed in the staged tree, *known* how many of them
+    replace an entry. Of the content, *raw* bytes were new, *stored* in so many bytes of packs.
+    """
+
+    files: int = 0
+    size: int = 0
+    edits: Sequence[Edit] = ()
+    known: int = 0
+    raw: int = 0
+    stored: int = 0
+    skipped: Sequence[Found] = ()
+
+    @property
+    def removed(self) -> int:
+        """How many entries went."""
+        return sum(entry is None for _, entry in self.edits)
+
+    @property
+    def modified(self) -> int:
+        """How many entries are not what they were."""
+        return self.known - self.removed
+
+    @property
+    def new(self) -> int:
+        """How many entries came."""
+        return len(self.edits) - self.known
+
+
+class What(msgspec.Struct, frozen=True):
+    """Which files an `add` takes: with *tracked_only* no new ones, without *removals* none that are gone.
+
+    With *force*, ignored ones too.
+    """
+
+    pathspec: Pathspec
+    tracked_only: bool = False
+    removals: bool = True
+    force: bool = False
+
+
+class _Selecting:
+    """One walk over what differs, and what is to be checked at its end."""
+
+    def __init__(self, worktree: Worktree, state: State, what: What) -> None:
+        refuse_interrupted(worktree.session(state))
+        self._worktree = worktree
+        self._what = what
+        self._cache = staged_cache(worktree, state)
+        self._unmatched = dict.fromkeys(what.pathspec.words)
+        self._folders: set[bytes] = set()
+        self.removed: list[bytes] = []
+        self.skipped: list[Found] = []
+
+    def files(self) -> Iterator[tuple[Found, Entry | None]]:
+        """Yield what is to be read, with its staged entry; `removed` and `skipped` are complete after that.
+
+        Raises:
+            PathspecError: A word matches nothing.
+            IgnoredPathError: A named file is ignored, without force.
+            UnsupportedFileError: A named path is a socket, a pipe or a device.
+        """
+        what, pathspec = self._what, self._what.pathspec
+        ignored: list[bytes] = []
+        last = b""
+        for path, staged, found, is_ignored in differences(
+            self._worktree.root_bytes, self._cache, pathspec, everything=what.force
+        ):
+            if self._unmatched and (found is None or not is_ignored):
+                self._match(path)
+            if found is None:
+                if what.removals:
+                    self.removed.append(path)
+            elif staged is None and is_ignored:
+                if pathspec.names(path):
+                    ignored.append(path)
+            elif found.kind < 0:
+                if pathspec.names(path):
+                    raise UnsupportedFileError(path, found.mode)
+                self.skipped.append(found)
+            elif staged is not None or not what.tracked_only:
+                folder = path.rpartition(b"/")[0]
+                if folder != last:
+                    self._folders.add(folder)
+                    last = folder
+                yield found, staged
+        if ignored and not what.tracked_only:
+            raise IgnoredPathError(ignored)
+        self._check_words()
+        self.removed.extend(self._replaced_files())
+
+    def _match(self, path: bytes) -> None:
+        for word in self._what.pathspec.words_matching(path):
+            self._unmatched.pop(word, None)
+
+    def _check_words(self) -> None:
+        for word in self._unmatched:
+            if word in self._what.pathspec.patterns:
+                pattern = Pathspec([word])
+                known = any(pattern.matches(key_path(row[0])) for row in self._cache.rows())
+            else:
+                there = look_up(self._worktree.root_bytes, word)
+                known = there is not None or next(self._cache.rows(word), None) is not None
+            if word and not known:
+                raise PathspecError(word)
+
+    def _replaced_files(self) -> list[bytes]:
+        """Return the staged files that have become folders, with something in them that is to be added."""
+        above: set[bytes] = set()
+        for start in self._folders:
+            folder = start
+            while folder and folder not in above:
+                above.add(folder)
+                folder = folder.rpartition(b"/")[0]
+        rows = [row for row in map(self._cache.row, above.difference(self.removed)) if row is not None]
+        return [key_path(row[0]) for row in rows if entry_from_row(row[0], row[2]).kind != EntryKind.FOLDER]
+
+
+def select(worktree: Worktree, state: State, what: What) -> Selection:
+    """Return what adding would do.
+
+    Raises:
+        PathspecError: A word matches nothing.
+        IgnoredPathError: A named file is ignored, without force.
+        UnsupportedFileError: A named path is a socket, a pipe or a device.
+    """
+    selecting = _Selecting(worktree, state, what)
+    selection = Selection(removed=selecting.removed, skipped=selecting.skipped)
+    for found, staged in selecting.files():
+        selection.read.append(found)
+        if staged is not None:
+            selection.staged[found.path] = staged
+    return selection
+
+
+def preview(worktree: Worktree, selection: Selection) -> list[tuple[bytes, bool]]:
+    """Return each path that `add` would change, and whether it would put something there, in order of the keys.
+
+    Raises:
+        StorageError: A file cannot be read.
+    """
+    changes = [(path, False) for path in selection.removed]
+    for found in selection.read:
+        staged = selection.staged.get(found.path)
+        if staged is None or is_changed(worktree.root_bytes, staged, found):
+            changes.append((found.path, True))
+    return sorted(changes, key=lambda change: path_key(change[0]))
+
+
+def add(
+    worktree: Worktree,
+    state: State,
+    what: What,
+    *,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> Added:
+    """Stage what differs between the files and what is staged in *state*, and return what was done.
+
+    Raises:
+        PathspecError, IgnoredPathError, UnsupportedFileError: As in `select`.
+        FileChangingError, StorageError: A file could not be read.
+        PathConflictError: A path would be a file and a folder at once.
+    In each case nothing is staged.
+    """
+    selecting = _Selecting(worktree, state, what)
+    writer = worktree.store.writer()
+    progress.start("add")
+    with Addition(worktree, writer, workers, progress) as addition:
+        files = size = 0
+        for found, staged in selecting.files():
+            addition.append(found, staged)
+            files += 1
+            size += found.size
+        progress.expect(files=files, size=size)
+        addition.finish()
+        for path in selecting.removed:
+            addition.remove(path)
+        progress.finish()
+        stage(worktree, writer, addition.edits, ())
+    return Added(
+        files=addition.files,
+        size=addition.size,
+        edits=addition.edits,
+        known=addition.known,
+        raw=addition.raw,
+        stored=addition.stored,
+        skipped=selecting.skipped,
+    )

@@ -1,0 +1,256 @@
+"""Making the files be what a tree says.
+
+First it is checked that nothing of the user's would be lost; then the journal (the session's
+`switching`) is made durable; then files go, change and come; HEAD moves last. A checkout that was
+cut short anywhere can be resumed: each path is then as before, as wanted, or the beginning of
+what is wanted.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import BusyError
+from dsvc.history.diff import Change, diff_trees
+from dsvc.history.tree import PathConflictError, Tree
+from dsvc.log.entry import RefChange
+from dsvc.log.state import State
+from dsvc.model.paths import path_key
+from dsvc.model.tree import Entry, EntryKind
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.worktree.case_folding import folds_case, refuse_collisions
+from dsvc.worktree.compare import differences
+from dsvc.worktree.folders import Folders
+from dsvc.worktree.losses import LocalChangesError, becomes_file, look, refuse_losses
+from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.place import place
+from dsvc.worktree.scan import Found
+from dsvc.worktree.session import Session, Switch, SwitchInterruptedError, refuse_interrupted
+from dsvc.worktree.stat_cache import Row, StatCache, pack_row
+from dsvc.worktree.status import staged_cache
+from dsvc.worktree.workers import ALONE, Workers
+from dsvc.worktree.worktree import Worktree
+
+__all__ = [
+    "LocalChangesError",
+    "SessionChangedError",
+    "SwitchInterruptedError",
+    "change_files",
+    "materialise",
+    "refuse_interrupted",
+    "switch_to",
+]
+
+_BATCH: Final = 4096
+_BATCH_BYTES: Final = 64 * 1024 * 1024
+
+RefChanges = Callable[[State], list[RefChange]]
+
+
+class SessionChangedError(BusyError):
+    """Another process staged, committed or switched meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("another process changed HEAD or what is staged meanwhile")
+
+
+def _no_changes(_: State) -> list[RefChange]:
+    return []
+
+
+def switch_to(
+    worktree: Worktree,
+    head: str,
+    target: Tree,
+    *,
+    force: bool = False,
+    changes: RefChanges = _no_changes,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> int:
+    """Make files and staged tree be *target*, and HEAD be *head*; return how many paths changed.
+
+    What is staged or edited is carried along where *target* has the same as HEAD at that path;
+    with *force* it is thrown away. *changes* are made to other refs in the same transaction.
+
+    Raises:
+        LocalChangesError: Something would be lost; nothing was changed.
+        SwitchInterruptedError: An earlier checkout was cut short.
+        NameCollisionError: Two paths of *target* are one here; nothing was changed.
+    """
+    state = worktree.store.state()
+    session = worktree.session(state)
+    refuse_interrupted(session)
+    wanted = target if force else _carry(worktree, worktree.head_tree(state), worktree.staged_tree(state), target)
+    staged = wanted.root.hex() if wanted.root != target.root else None
+    final = Session(head, staged=staged)
+    return change_files(
+        worktree, state, wanted, final, force=force, changes=changes, workers=workers, progress=progress
+    )
+
+
+def _carry(worktree: Worktree, before: Tree, staged: Tree, target: Tree) -> Tree:
+    """Return *target* with what is staged on top.
+
+    Raises:
+        LocalChangesError: *target* differs from HEAD where something else is staged.
+    """
+    if staged.root == before.root:
+        return target
+    own = list(diff_trees(before, staged))
+    there = target.get_many([change.path for change in own])
+    lost = [change.path for change, entry in zip(own, there, strict=True) if entry not in change]
+    if lost:
+        raise LocalChangesError(lost)
+    writer = worktree.store.writer()
+    try:
+        wanted = target.apply(writer, [(change.path, change.new) for change in own])
+    except PathConflictError as error:
+        writer.discard()
+        staged_paths = {change.path for change in own}
+        raise LocalChangesError([error.file if error.file in staged_paths else error.below]) from error
+    worktree.store.publish(lambda _: [], [writer.seal()])
+    return wanted
+
+
+def change_files(
+    worktree: Worktree,
+    state: State,
+    wanted: Tree,
+    final: Session,
+    *,
+    force: bool = False,
+    changes: RefChanges = _no_changes,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> int:
+    """Take files and staged tree from what is staged in *state* to *wanted*; return how many paths changed.
+
+    *final* is the session then; *changes* are made to other refs in the same transaction. Edited
+    files that do not change between the trees stay edited; with *force*, they are written again.
+
+    Raises:
+        LocalChangesError: Something would be lost; nothing was changed.
+        SwitchInterruptedError: An earlier checkout was cut short.
+        SessionChangedError: Another process was faster.
+        NameCollisionError: Two paths of *wanted* are one here; nothing was changed.
+    """
+    session = worktree.session(state)
+    refuse_interrupted(session)
+    if folds_case(worktree.control):
+        refuse_collisions(entry.path for entry in wanted.entries())
+    staged = worktree.staged_tree(state)
+    moves = list(diff_trees(staged, wanted))
+    cache = staged_cache(worktree, state)
+    found = look(worktree, [move.path for move in moves])
+    if force:
+        moves = _with_edited(worktree, cache, moves, found)
+    else:
+        refuse_losses(worktree, cache, moves, found)
+    rows: list[Row] = []
+    removed: list[bytes] = []
+    if moves:
+        others = [(change.ref, change.old, change.new) for change in changes(state)]
+        journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others)
+        session = _replace_session(worktree, session, msgspec.structs.replace(session, switching=journal))
+        rows, removed = materialise(worktree, moves, found, force=force, workers=workers, progress=progress)
+    _replace_session(worktree, session, final, changes)
+    worktree.update_cache(staged, wanted, rows, removed)
+    return len(moves)
+
+
+def _replace_session(worktree: Worktree, old: Session, new: Session, changes: RefChanges = _no_changes) -> Session:
+    """Publish *new* in place of *old*, together with *changes*.
+
+    Raises:
+        SessionChangedError: It is another one by now.
+    """
+
+    def build(state: State) -> list[RefChange] | None:
+        if worktree.session(state) != old:
+            raise SessionChangedError
+        others = changes(state)
+        return [*others, new.change(state)] if others or new != old else None
+
+    worktree.store.publish(build)
+    return new
+
+
+def _with_edited(worktree: Worktree, cache: StatCache, moves: list[Change], found: dict[bytes, Found]) -> list[Change]:
+    """Return *moves* and also the tracked files that were edited or removed, to be written again."""
+    moving = {move.path for move in moves}
+    edited = [
+        difference
+        for difference in differences(worktree.root_bytes, cache, Pathspec())
+        if difference.staged is not None and difference.path not in moving
+    ]
+    found.update({one.path: one.found for one in edited if one.found is not None})
+    found.update(look(worktree, [one.path for one in edited if one.found is None]))
+    return sorted(
+        [*moves, *(Change(one.staged, one.staged) for one in edited)],
+        key=lambda change: path_key(change.path),
+    )
+
+
+def materialise(
+    worktree: Worktree,
+    moves: Sequence[Change],
+    found: Mapping[bytes, Found],
+    *,
+    force: bool = False,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> tuple[list[Row], list[bytes]]:
+    """Carry out *moves*, whose losses nobody minds; return the stat cache's new rows and removed paths.
+
+    *found* is what is at their paths. With *force*, also what is in no tree and is in the way is removed.
+    What goes, goes first, so that a file may become a folder; symlinks come last, so that nothing
+    is ever written through one.
+
+    Raises:
+        FolderInTheWayError: Something is in the way, without *force*.
+        CorruptionError: An object is damaged or missing.
+        StorageError: The system refuses.
+    """
+    coming = [move.new for move in moves if move.new is not None]
+    progress.start("checkout", files=len(moves), size=sum(entry.size for entry in coming))
+    with Folders(worktree.root_bytes) as folders:
+        _make_way(folders, moves, found, force=force)
+    progress.advance(files=len(moves) - len(coming))
+    rows = [pack_row(entry, b"") for entry in coming if entry.kind >= EntryKind.FOLDER]
+    written: list[tuple[Entry, bytes, int]] = []
+    for kinds in ((EntryKind.FILE, EntryKind.EXECUTABLE), (EntryKind.SYMLINK,)):
+        some = [(entry, _is_replaced(entry, found)) for entry in coming if entry.kind in kinds]
+        written.extend(
+            (entry, print_, changed) for (entry, _), print_, changed in place(worktree, some, workers, progress)
+        )
+    # Who edits a file from now on gives it a time that is not before this, and will be seen.
+    checked = worktree.clock()
+    rows.extend(pack_row(entry, print_ if changed < checked else b"") for entry, print_, changed in written)
+    progress.finish()
+    return rows, [move.path for move in moves if move.new is None]
+
+
+def _is_replaced(entry: Entry, found: Mapping[bytes, Found]) -> bool:
+    return entry.path in found and found[entry.path].kind != EntryKind.FOLDER
+
+
+def _make_way(folders: Folders, moves: Sequence[Change], found: Mapping[bytes, Found], *, force: bool) -> None:
+    """Remove what goes and what is in the way; make the folders that are needed."""
+    # Backwards, a folder's content goes before the folder.
+    for move in reversed(moves):
+        if move.new is None:
+            folders.remove(move.path)
+            folders.prune(move.path.rpartition(b"/")[0])
+        elif becomes_file(move, found):
+            if force:
+                folders.remove_tree(move.path)
+            else:
+                folders.remove_empty_folders(move.path)
+        elif move.new.kind == EntryKind.FOLDER and _is_replaced(move.new, found):
+            folders.remove(move.path)
+    for move in moves:
+        if move.new is not None:
+            is_folder = move.new.kind == EntryKind.FOLDER
+            folders.open(move.path if is_folder else move.path.rpartition(b"/")[0], make=True, clear=force)

@@ -1,0 +1,183 @@
+"""Committing: the staged tree becomes a version, and the branch moves to it."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import ConflictError, InvalidInputError, NotFoundError
+from dsvc.history.diff import diff_trees
+from dsvc.history.tree import Tree
+from dsvc.log.entry import RefChange
+from dsvc.log.state import State
+from dsvc.model.codec import FORMAT_VERSION, encode
+from dsvc.model.commit import Commit
+from dsvc.model.ids import Kind, ObjectId
+from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.session import Session, refuse_interrupted
+from dsvc.worktree.worktree import Worktree
+
+__all__ = [
+    "Committed",
+    "HeadMovedError",
+    "InvalidAuthorError",
+    "NothingToAmendError",
+    "NothingToCommitError",
+    "PartialMergeError",
+    "check_author",
+    "commit",
+]
+
+_AUTHOR: Final = re.compile(r"[^<>\n]*[^<>\s] <[^<>\n]*>")
+
+
+class NothingToCommitError(NotFoundError):
+    """The staged tree is that of HEAD."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing to commit")
+
+
+class NothingToAmendError(NotFoundError):
+    """There is no commit yet."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no commit to amend yet")
+
+
+class InvalidAuthorError(InvalidInputError):
+    """An author that is not written as "Name <address>"."""
+
+    def __init__(self, author: str) -> None:
+        super().__init__(f"the author {author!r} is not of the form `Name <address>`")
+        self.author = author
+
+
+class PartialMergeError(ConflictError):
+    """Some paths only cannot be committed while a merge is not."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot commit some paths only in the middle of a merge")
+
+
+class HeadMovedError(ConflictError):
+    """Another process committed to the same branch meanwhile."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__(f"{head} moved while this commit was made")
+        self.head = head
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A new commit, where it went, and the trees of what HEAD was and of what it is."""
+
+    id: ObjectId
+    commit: Commit
+    session: Session
+    parent_tree: Tree
+    tree: Tree
+
+
+def check_author(author: str) -> None:
+    """Do nothing, if *author* is of the form "Name <address>".
+
+    Raises:
+        InvalidAuthorError: It is not.
+    """
+    if not _AUTHOR.fullmatch(author):
+        raise InvalidAuthorError(author)
+
+
+def commit(
+    worktree: Worktree,
+    state: State,
+    message: str,
+    *,
+    amend: bool = False,
+    allow_empty: bool = False,
+    author: str | None = None,
+    only: Pathspec | None = None,
+) -> Committed:
+    """Commit what is staged in *state*, and move the current branch, or a detached HEAD.
+
+    With *only*, what is staged elsewhere stays so for the next commit.
+
+    Raises:
+        InvalidAuthorError: *author* is not of the form "Name <address>".
+        PartialMergeError: *only*, in the middle of a merge.
+        SwitchInterruptedError: A checkout was cut short.
+        NothingToCommitError: Nothing is staged, and *allow_empty* was not asked for.
+        NothingToAmendError: *amend*, before the first commit.
+        HeadMovedError: HEAD or the staged tree changed since *state*.
+    """
+    session = worktree.session(state)
+    refuse_interrupted(session)
+    if only is not None and session.merge:
+        raise PartialMergeError
+    if author is not None:
+        check_author(author)
+    head = session.commit(state)
+    previous = None if head is None else worktree.commit_of(head)
+    if amend and previous is None:
+        raise NothingToAmendError
+    staged = tree = worktree.staged_tree(state)
+    head_tree = worktree.head_tree(state)
+    writer = worktree.store.writer()
+    if only is not None:
+        edits = [(change.path, change.new) for change in diff_trees(head_tree, staged) if only.matches(change.path)]
+        tree = head_tree.apply(writer, edits)
+    if tree.root == head_tree.root and not (amend or allow_empty or session.merge):
+        raise NothingToCommitError
+    after = staged.root.hex() if staged.root != tree.root else None
+    if head is None and tree.root == head_tree.root:
+        Tree.empty(writer)
+    made = _make_commit(worktree, session, tree, message, amended=previous if amend else None, head=head, author=author)
+    commit_id = writer.write(Kind.COMMIT, encode(made))
+    sealed = [writer.seal()]
+
+    def build(now: State) -> Sequence[RefChange]:
+        if worktree.session(now) != session or session.commit(now) != head:
+            raise HeadMovedError(session.head)
+        if session.branch is None:
+            return [session.change(now, head=commit_id.hex(), staged=after, merge=[])]
+        old = None if head is None else head.hex()
+        return [
+            RefChange(session.branch, old, commit_id.hex()),
+            session.change(now, staged=after, merge=[]),
+        ]
+
+    worktree.store.publish(build, sealed)
+    return Committed(commit_id, made, session, head_tree, tree)
+
+
+def _make_commit(
+    worktree: Worktree,
+    session: Session,
+    tree: Tree,
+    message: str,
+    *,
+    amended: Commit | None,
+    head: ObjectId | None,
+    author: str | None,
+) -> Commit:
+    context = worktree.store.context
+    time, offset = context.now()
+    if amended is not None:
+        parents = amended.parents
+    else:
+        parents = [*([] if head is None else [head]), *map(ObjectId.from_hex, session.merge)]
+    totals = tree.totals()
+    return Commit(
+        FORMAT_VERSION,
+        tree.root,
+        [bytes(parent) for parent in parents],
+        author or (amended.author if amended else context.author()),
+        time,
+        offset,
+        message,
+        "{}" if amended is None else amended.metadata,
+        [] if amended is None else amended.inputs,
+        totals.files,
+        totals.size,
+    )

@@ -1,0 +1,124 @@
+"""Comparing the worktree with what is staged, by one walk of both in the order of their keys."""
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from dsvc.model.ids import ObjectId
+from dsvc.model.paths import quote_path
+from dsvc.model.tree import Entry, EntryKind
+from dsvc.storage.local import storage_error
+from dsvc.worktree.ignore import IgnoredPaths
+from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.scan import Found, found_from_stat, look_up, scan
+from dsvc.worktree.stat_cache import Row, StatCache, entry_from_row
+
+__all__ = ["Difference", "content_digest", "differences"]
+
+
+class Difference(NamedTuple):
+    """A path whose file may differ from its staged entry; None for what is not there."""
+
+    path: bytes
+    staged: Entry | None
+    found: Found | None
+    ignored: bool = False
+
+
+def differences(root: bytes, cache: StatCache, pathspec: Pathspec, *, everything: bool = False) -> Iterator[Difference]:
+    """Yield what differs, or may differ, between the rows of *cache* and the files below *root*.
+
+    What the cache vouches for is passed over. Ignored files that are not staged are yielded,
+    marked; with *everything*, nothing is ignored.
+    """
+    ignored = None if everything else IgnoredPaths(root)
+    for folder in pathspec.folders:
+        for difference in _join(root, cache.rows(folder), _look(root, folder, ignored)):
+            if not pathspec.patterns or pathspec.matches(difference.path):
+                yield difference
+
+
+def _look(root: bytes, path: bytes, ignored: IgnoredPaths | None) -> Iterator[tuple[Found, bool]]:
+    """Yield what is at and below *path*; where *ignored* is None, nothing is."""
+    if not path:
+        yield from scan(root, everything=ignored is None)
+        return
+    status = look_up(root, path)
+    if status is None:
+        return
+    is_folder = stat.S_ISDIR(status.st_mode)
+    is_ignored = ignored is not None and ignored.matches(path, is_folder=is_folder)
+    if is_folder and not is_ignored:
+        yield from scan(root, path, everything=ignored is None)
+    else:
+        yield found_from_stat(path, status), is_ignored
+
+
+def _join(root: bytes, rows: Iterator[Row], files: Iterator[tuple[Found, bool]]) -> Iterator[Difference]:
+    row = next(rows, None)
+    hidden = b"\0"  # the ignored folder that was passed over last
+    for found, ignored in files:
+        if row is None and not ignored:
+            # A new worktree: nothing more is asked for each of a million files.
+            yield Difference(found.path, None, found)
+            continue
+        key = found.path.replace(b"/", b"\0")
+        while row is not None and row[0] < key:
+            # A folder that was empty, and has something in it now, is still there.
+            if not key.startswith(row[0] + b"\0") or entry_from_row(row[0], row[2]).kind != EntryKind.FOLDER:
+                yield from _not_seen(root, row, hidden)
+            row = next(rows, None)
+        if ignored and found.kind == EntryKind.FOLDER:
+            hidden = key + b"\0"
+        if row is None or row[0] != key:
+            yield Difference(found.path, None, found, ignored)
+            continue
+        if row[1] != found.fingerprint or not row[1]:
+            yield from _seen(row, found)
+        row = next(rows, None)
+    while row is not None:
+        yield from _not_seen(root, row, hidden)
+        row = next(rows, None)
+
+
+def _seen(row: Row, found: Found) -> Iterator[Difference]:
+    if row[1] != found.fingerprint or not row[1]:
+        staged = entry_from_row(row[0], row[2])
+        if staged.kind != EntryKind.FOLDER or found.kind != EntryKind.FOLDER:
+            yield Difference(found.path, staged, found)
+
+
+def _not_seen(root: bytes, row: Row, hidden: bytes) -> Iterator[Difference]:
+    staged = entry_from_row(row[0], row[2])
+    # What was added by force in an ignored folder is followed all the same.
+    status = look_up(root, staged.path) if row[0].startswith(hidden) else None
+    if status is None:
+        yield Difference(staged.path, staged, None)
+    else:
+        yield from _seen(row, found_from_stat(staged.path, status))
+
+
+def content_digest(root: bytes, found: Found) -> tuple[bytes, Found]:
+    """Return the digest of a file or symlink, and what the file looked like when it was read.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    path = os.path.join(root, found.path)
+    try:
+        if found.kind == EntryKind.SYMLINK:
+            target = os.readlink(path)
+            return ObjectId(blake3(target).digest()), found_from_stat(found.path, os.lstat(path))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+        with open(descriptor, "rb", buffering=0) as file:
+            before = found_from_stat(found.path, os.fstat(descriptor))
+            hasher = blake3()
+            buffer = memoryview(bytearray(min(1 << 20, found.size + 1)))
+            while count := file.readinto(buffer):
+                hasher.update(buffer[:count])
+            return ObjectId(hasher.digest()), before
+    except OSError as error:
+        raise storage_error(error, f"read {quote_path(found.path)}") from error

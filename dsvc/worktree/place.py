@@ -1,0 +1,200 @@
+"""Putting content at paths of the worktree, the cheapest way there is.
+
+`checkout.link` names the ways in order: a reflink or a hard link to a file of the link cache, or a
+copy straight from the objects. A way that the filesystem does not have is passed over. Root can
+write to a read-only file without noticing, so root gets copies.
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Final
+
+from dsvc.model.paths import quote_path
+from dsvc.model.tree import Entry, EntryKind
+from dsvc.progress import Progress
+from dsvc.storage.local import storage_error
+from dsvc.worktree.folders import Folders
+from dsvc.worktree.ingest import LARGE_FILE
+from dsvc.worktree.link_cache import LinkCache, cache_entry, reflink
+from dsvc.worktree.materialise import (
+    MaterialiseJob,
+    Written,
+    materialise_batch,
+    object_database,
+    write_large,
+)
+from dsvc.worktree.scan import found_from_stat
+from dsvc.worktree.workers import Workers
+from dsvc.worktree.worktree import Worktree
+
+__all__ = ["Item", "Placed", "place"]
+
+Item = tuple[Entry, bool]
+"""A file or symlink, and whether something is at its path, to be replaced."""
+
+Placed = tuple[Item, bytes, int]
+"""An item, the fingerprint of its file, and when that changed last, in nanoseconds."""
+
+_BATCH: Final = 4096
+_BATCH_BYTES: Final = 64 * 1024 * 1024
+_TEMPORARY: Final = b".dsvc/tmp"
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# What says that a way of linking does not exist here, rather than that something is wrong.
+_NO_SUCH_WAY: Final = frozenset((errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOSYS))
+
+
+def place(worktree: Worktree, items: Sequence[Item], workers: Workers, progress: Progress) -> Iterator[Placed]:
+    """Make each of *items* be there; yield what each looks like, in no order.
+
+    Raises:
+        CorruptionError: An object is damaged or missing.
+        StorageError: The system refuses.
+    """
+    if not items:
+        return
+    ways = _ways(worktree)
+    if not ways or items[0][0].kind == EntryKind.SYMLINK:
+        yield from _write(worktree, worktree.root_bytes, items, workers, progress)
+        return
+    cache = LinkCache(worktree.control / "cache")
+    try:
+        for batch in _batches(items):
+            _fill(worktree, cache, batch, workers)
+            yield from _link(worktree, cache, batch, ways, workers=workers, progress=progress)
+    finally:
+        cache.close()
+
+
+def _ways(worktree: Worktree) -> list[str]:
+    """Return the ways of linking to try before a copy."""
+    if os.geteuid() == 0:
+        return []
+    words = worktree.config.words("checkout.link")
+    return list(words[: words.index("copy")] if "copy" in words else words)
+
+
+def _fill(worktree: Worktree, cache: LinkCache, batch: Sequence[Item], workers: Workers) -> None:
+    """Write what *batch* needs and the cache has not."""
+    wanted = {cached.path: cached for cached in (cache_entry(entry) for entry, _ in batch)}
+    missing = [cached for name, cached in wanted.items() if not cache.is_sound(name)]
+    for cached in missing:
+        cache.discard(cached.path)
+    for _ in _write(worktree, cache.root, [(cached, False) for cached in missing], workers, None):
+        pass
+    cache.record(cached.path for cached in missing)
+
+
+def _link(
+    worktree: Worktree,
+    cache: LinkCache,
+    batch: Sequence[Item],
+    ways: list[str],
+    *,
+    workers: Workers,
+    progress: Progress,
+) -> Iterator[Placed]:
+    with Folders(worktree.root_bytes) as folders:
+        for item in batch:
+            entry = item[0]
+            status = None
+            while status is None and ways:
+                try:
+                    status = _link_one(folders, cache, item, ways[0])
+                except OSError as error:
+                    if error.errno == errno.EMLINK:
+                        # ext4 ends at 65,000 links to one file: start another.
+                        cache.discard(cache_entry(entry).path)
+                        _fill(worktree, cache, [item], workers)
+                    elif error.errno in _NO_SUCH_WAY:
+                        ways.pop(0)
+                    else:
+                        raise storage_error(error, f"write {quote_path(entry.path)}") from error
+            if status is None:
+                yield from _write(worktree, worktree.root_bytes, [item], workers, progress)
+                continue
+            progress.advance(1, entry.size)
+            seen = found_from_stat(entry.path, status)
+            yield item, seen.fingerprint, seen.changed
+
+
+def _link_one(folders: Folders, cache: LinkCache, item: Item, way: str) -> os.stat_result:
+    entry, replace = item
+    source = cache.path(cache_entry(entry).path)
+    folder, _, name = entry.path.rpartition(b"/")
+    target_folder, target = folders.open(folder, make=True), name
+    if replace:
+        target_folder, target = folders.open(_TEMPORARY, make=True), b"link-%d" % os.getpid()
+    if way == "hardlink":
+        os.link(source, target, dst_dir_fd=target_folder, follow_symlinks=False)
+    else:
+        _reflink(source, target, target_folder, entry)
+    if replace:
+        parent = folders.open(folder)
+        os.rename(target, name, src_dir_fd=target_folder, dst_dir_fd=parent)
+    return os.stat(name, dir_fd=folders.open(folder), follow_symlinks=False)
+
+
+def _reflink(source: bytes, target: bytes, folder: int, entry: Entry) -> None:
+    mode = 0o777 if entry.kind == EntryKind.EXECUTABLE else 0o666
+    descriptor = os.open(target, _NEW, mode, dir_fd=folder)
+    try:
+        reflink(source, descriptor)
+    except BaseException:
+        os.unlink(target, dir_fd=folder)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _write(
+    worktree: Worktree,
+    root: bytes,
+    items: Sequence[Item],
+    workers: Workers,
+    progress: Progress | None,
+) -> Iterator[Placed]:
+    """Write *items* below *root* from the objects."""
+    state = worktree.store.log.head()
+    job = MaterialiseJob(
+        root,
+        os.fspath(worktree.store.files.root),
+        tuple(sorted(state.packs)),
+        tuple(sorted(state.segments)),
+    )
+    objects = object_database(job)
+    work = list(_batches([item for item in items if item[0].size < LARGE_FILE]))
+    pool = workers.pool if workers.jobs > 1 and len(work) > 1 else None
+    with pool(workers.jobs) if pool else nullcontext() as executor:
+        results: Iterable[Written]
+        if executor is None:
+            results = (materialise_batch(job, batch) for batch in work)
+        else:
+            results = executor.map(materialise_batch, [job] * len(work), work)
+        for batch, written in zip(work, results, strict=True):
+            if progress is not None:
+                progress.advance(len(batch), sum([entry.size for entry, _ in batch]))
+            yield from zip(batch, written.fingerprints, written.changed, strict=True)
+    with Folders(root) as folders:
+        for item in items:
+            entry, replace = item
+            if entry.size >= LARGE_FILE:
+                status = write_large(objects, folders, entry, replace=replace, threads=workers.jobs)
+                seen = found_from_stat(entry.path, status)
+                if progress is not None:
+                    progress.advance(1, entry.size)
+                yield item, seen.fingerprint, seen.changed
+
+
+def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        size += item[0].size
+        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

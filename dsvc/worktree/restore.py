@@ -1,0 +1,113 @@
+"""Restoring: files, the staged tree, or both, are at some paths again what a tree says."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from dsvc.history.diff import Change, diff_trees
+from dsvc.history.tree import Tree
+from dsvc.log.state import State
+from dsvc.model.paths import path_key
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.worktree.add import PathspecError
+from dsvc.worktree.checkout import materialise
+from dsvc.worktree.compare import differences
+from dsvc.worktree.losses import LocalChangesError, files_in_the_way, look
+from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.scan import Found
+from dsvc.worktree.stage import stage
+from dsvc.worktree.stat_cache import Row, pack_row
+from dsvc.worktree.status import staged_cache
+from dsvc.worktree.workers import ALONE, Workers
+from dsvc.worktree.worktree import Worktree
+
+__all__ = ["Restored", "restore"]
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """How many files were written or removed, and how many entries of the staged tree changed."""
+
+    files: int = 0
+    staged: int = 0
+
+
+def restore(
+    worktree: Worktree,
+    state: State,
+    source: Tree,
+    pathspec: Pathspec,
+    *,
+    staged: bool = False,
+    files: bool = True,
+    overlay: bool = False,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> Restored:
+    """Let the *staged* tree, the *files*, or both, be as in *source* at *pathspec*.
+
+    What is tracked there and is not in *source* goes, unless it is an *overlay*. Edits to the
+    files are overwritten; files that are not tracked are not.
+
+    Raises:
+        PathspecError: A word matches nothing, staged or in *source*.
+        LocalChangesError: A file that is not tracked is where a folder must be, or the other way round.
+    """
+    index = worktree.staged_tree(state)
+    _check_words(index, source, pathspec)
+    changes = [
+        change
+        for folder in pathspec.folders
+        for change in diff_trees(index, source, folder)
+        if pathspec.matches(change.path) and not (overlay and change.new is None)
+    ]
+    written: Sequence[Row] = ()
+    moves: list[Change] = []
+    if files:
+        moves, found = _plan(worktree, state, pathspec, changes)
+        in_the_way = files_in_the_way(worktree, moves, found)
+        if in_the_way:
+            raise LocalChangesError(sorted(in_the_way))
+        written, _ = materialise(worktree, moves, found, workers=workers, progress=progress)
+    if staged:
+        _stage(worktree, changes, written)
+    else:
+        # Rows of what is not staged match none in the cache, and are passed over.
+        worktree.stat_cache.refresh(written)
+    return Restored(len(moves), len(changes) if staged else 0)
+
+
+def _check_words(index: Tree, source: Tree, pathspec: Pathspec) -> None:
+    if pathspec.patterns:
+        paths = [entry.path for tree in (index, source) for entry in tree.entries()]
+        missing = pathspec.unmatched(paths)
+    else:
+        missing = [
+            word
+            for word in pathspec.words
+            if next(index.entries(word), None) is None and next(source.entries(word), None) is None
+        ]
+    for word in missing:
+        if word:
+            raise PathspecError(word, "tracked files")
+
+
+def _plan(
+    worktree: Worktree, state: State, pathspec: Pathspec, changes: Iterable[Change]
+) -> tuple[list[Change], dict[bytes, Found]]:
+    """Return what is to be done to files, in the order of the keys, and what is there now."""
+    moves = {change.path: change for change in changes}
+    for difference in differences(worktree.root_bytes, staged_cache(worktree, state), pathspec):
+        if difference.staged is not None and difference.path not in moves:
+            moves[difference.path] = Change(difference.staged, difference.staged)
+    # A file that is gone may have a folder in its place, so each path is looked at.
+    found = look(worktree, list(moves))
+    return sorted(moves.values(), key=lambda move: path_key(move.path)), found
+
+
+def _stage(worktree: Worktree, changes: Sequence[Change], written: Sequence[Row]) -> None:
+    known = {row[0] for row in written}
+    rows = [
+        pack_row(change.new, b"") for change in changes if change.new is not None and path_key(change.path) not in known
+    ]
+    edits = [(change.path, change.new) for change in changes]
+    stage(worktree, worktree.store.writer(), edits, [*rows, *written])

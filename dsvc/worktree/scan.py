@@ -1,0 +1,191 @@
+"""Walking the worktree: every path with its stat, in the order of a tree's keys."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final, NamedTuple
+
+from dsvc.errors import InvalidInputError, StorageError
+from dsvc.model.paths import CONTROL_FOLDER, quote_path
+from dsvc.model.tree import EntryKind
+from dsvc.storage.local import storage_error
+from dsvc.worktree.ignore import BUILT_IN_NAMES, IGNORE_FILE, Ignore, ignore_above, read_ignore_file
+
+__all__ = ["Found", "UnsupportedFileError", "fingerprint", "found_from_stat", "look_up", "scan"]
+
+_FINGERPRINT: Final = Struct("<qqqQI")
+_REGULAR: Final = stat.S_IFREG
+_FOLDER: Final = stat.S_IFDIR
+_SYMLINK: Final = stat.S_IFLNK
+# Nothing is there, and nothing could be.
+_ABSENT: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+_TYPES: Final = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class UnsupportedFileError(InvalidInputError):
+    """A path that is neither a file, a symlink nor a folder."""
+
+    def __init__(self, path: bytes, mode: int) -> None:
+        kind = _TYPES.get(stat.S_IFMT(mode), "of an unknown type")
+        super().__init__(f"cannot add {quote_path(path)}: it is {kind}")
+        self.path = path
+
+
+class Found(NamedTuple):
+    """One path of the worktree.
+
+    *kind* is an EntryKind, or -1 for what no tree can hold. *changed* is the later of mtime and
+    ctime in nanoseconds; *fingerprint* is what must stay the same for the content to be taken
+    as unchanged.
+    """
+
+    path: bytes
+    kind: int
+    size: int
+    changed: int
+    fingerprint: bytes
+    mode: int
+
+    @property
+    def is_content(self) -> bool:
+        """Whether there is content to read: a file or a symlink."""
+        return 0 <= self.kind <= EntryKind.SYMLINK
+
+    @property
+    def identity(self) -> bytes:
+        """The fingerprint without the ctime, which renaming changes."""
+        return self.fingerprint[:16] + self.fingerprint[24:]
+
+
+def fingerprint(status: os.stat_result) -> bytes:
+    """Return size, mtime, ctime, inode and mode as bytes to compare.
+
+    The ctime of a file with several names is left out: each new hard link changes it.
+    """
+    ctime = status.st_ctime_ns if status.st_nlink < 2 else 0
+    return _FINGERPRINT.pack(status.st_size, status.st_mtime_ns, ctime, status.st_ino, status.st_mode)
+
+
+def found_from_stat(path: bytes, status: os.stat_result) -> Found:
+    """Return what a scan says of *path* with *status*; a folder counts as an empty one."""
+    mode = status.st_mode
+    kind_bits = mode & 0o170000
+    size = status.st_size
+    if kind_bits == _REGULAR:
+        kind = 1 if mode & 0o100 else 0
+    elif kind_bits == _SYMLINK:
+        kind = EntryKind.SYMLINK
+    elif kind_bits == _FOLDER:
+        return Found(path, EntryKind.FOLDER, 0, 0, b"", mode)
+    else:
+        return Found(path, -1, 0, 0, b"", mode)
+    mtime = status.st_mtime_ns
+    ctime = status.st_ctime_ns
+    seen_ctime = ctime if status.st_nlink < 2 else 0
+    return Found(
+        path,
+        kind,
+        size,
+        mtime if mtime > ctime or not seen_ctime else ctime,
+        _FINGERPRINT.pack(size, mtime, seen_ctime, status.st_ino, mode),
+        mode,
+    )
+
+
+def look_up(root: bytes, path: bytes) -> os.stat_result | None:
+    """Return the stat of *path*, not following a symlink at its end or on the way, or None.
+
+    Raises:
+        StorageError: It cannot be told whether there is something.
+    """
+    parts = path.split(b"/")
+    try:
+        for depth in range(1, len(parts)):
+            if not stat.S_ISDIR(os.lstat(os.path.join(root, *parts[:depth])).st_mode):
+                return None
+        return os.lstat(os.path.join(root, path))
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise _unreadable(path, error) from error
+
+
+def scan(root: bytes, folder: bytes = b"", *, everything: bool = False) -> Iterator[tuple[Found, bool]]:
+    """Yield (found, ignored) of what is below *folder*, in the order of the keys.
+
+    A folder is reported where it is empty, or ignored as a whole (and then not entered); with
+    *everything*, nothing is ignored. dsvc's own folders are never reported.
+
+    Raises:
+        StorageError: A folder cannot be read.
+    """
+    # No recursion: a path of 4096 bytes may be 2048 folders deep.
+    levels = [_Level(root, folder, None if everything else ignore_above(root, folder))]
+    lstat = os.lstat
+    while levels:
+        level = levels[-1]
+        prefix, above = level.prefix, level.above
+        ignore = level.ignore
+        matches = ignore.matches if ignore is not None and ignore.has_patterns else None
+        built_in = BUILT_IN_NAMES if ignore is not None else ()
+        for name in level.names:
+            if name == CONTROL_FOLDER:
+                # The root's own folder, or another repository's: that one's business.
+                level.is_empty = False
+                continue
+            path = prefix + name
+            try:
+                status = lstat(above + name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            level.is_empty = False
+            is_folder = status.st_mode & 0o170000 == _FOLDER
+            ignored = matches(path, is_folder=is_folder) if matches else name in built_in
+            if is_folder and not ignored:
+                levels.append(_Level(root, path, level.ignore))
+                break
+            yield found_from_stat(path, status), ignored
+        else:
+            levels.pop()
+            if level.is_empty and level.folder:
+                yield Found(level.folder, EntryKind.FOLDER, 0, 0, b"", _FOLDER), False
+
+
+class _Level:
+    """A folder on the way: the names in it that are still to come, and what is ignored there."""
+
+    __slots__ = ("above", "folder", "ignore", "is_empty", "names", "prefix")
+
+    def __init__(self, root: bytes, folder: bytes, ignore: Ignore | None) -> None:
+        absolute = os.path.join(root, folder) if folder else root
+        self.is_empty = True
+        try:
+            names = os.listdir(absolute)
+        except FileNotFoundError:
+            # It went while we were on the way.
+            names = []
+            self.is_empty = False
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        names.sort()
+        if ignore is not None and IGNORE_FILE in names:
+            ignore = ignore.enter(folder, read_ignore_file(absolute))
+        self.folder = folder
+        self.prefix = folder + b"/" if folder else b""
+        self.above = os.path.join(absolute, b"")
+        self.names = iter(names)
+        self.ignore = ignore
+
+
+def _unreadable(path: bytes, error: OSError) -> StorageError:
+    return storage_error(error, f"read {quote_path(path) if path else 'the worktree'}")

@@ -1,0 +1,62 @@
+"""Staging entries that are stored already: the staged tree changes, and the stat cache follows.
+
+The order is what makes it safe: packs, index, log entry, stat cache.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from dsvc.log.entry import RefChange
+from dsvc.log.state import State
+from dsvc.model.tree import Entry
+from dsvc.odb.writer import DatabaseWriter, Sealed
+from dsvc.worktree.session import refuse_interrupted
+from dsvc.worktree.stat_cache import Row
+from dsvc.worktree.worktree import Worktree
+
+__all__ = ["Edit", "stage"]
+
+Edit = tuple[bytes, Entry | None]  # a path, and what is to be there
+
+
+def stage(worktree: Worktree, writer: DatabaseWriter, edits: Sequence[Edit], rows: Sequence[Row]) -> None:
+    """Apply *edits* to the staged tree; make it and all that *writer* holds durable; tell the cache *rows*.
+
+    There is a row for each entry that *edits* put. Should another process have staged something
+    meanwhile, the edits are applied to that.
+
+    Raises:
+        PathConflictError: A path would be a file and a folder at once.
+        SwitchInterruptedError: A checkout is on its way, or was cut short.
+    """
+    base = worktree.staged_tree(worktree.store.log.head())
+    staged = base
+    if edits:
+        staged = base.apply(writer, edits)
+        sealed: list[Sealed] = [writer.seal()]
+
+        def build(state: State) -> Sequence[RefChange]:
+            nonlocal base, staged
+            # A switch on its way would put its own tree in place of this one.
+            refuse_interrupted(worktree.session(state))
+            now = worktree.staged_tree(state)
+            if now.root != base.root:
+                base, staged = now, now.apply(writer, edits)
+                sealed.append(writer.seal())
+            session = worktree.session(state)
+            root = staged.root.hex() if staged.root != worktree.head_tree(state).root else None
+            return [session.change(state, staged=root)]
+
+        worktree.store.publish(build, sealed)
+    removed = [path for path, entry in edits if entry is None]
+    worktree.update_cache(base, staged, rows, [*removed, *_filled_folders(worktree, edits)])
+
+
+def _filled_folders(worktree: Worktree, edits: Iterable[Edit]) -> list[bytes]:
+    """Return the folders above *edits* that the cache knows as empty ones, and that are so no more."""
+    above: set[bytes] = set()
+    for path, entry in edits:
+        folder = path.rpartition(b"/")[0]
+        while entry is not None and folder and folder not in above:
+            above.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    return [folder for folder in above if worktree.stat_cache.row(folder) is not None]

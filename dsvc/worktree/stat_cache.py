@@ -1,0 +1,254 @@
+"""The stat cache: what each staged file looked like on disk when its content was last known.
+
+`worktree.db` is a pure cache. It may be deleted at any time, and is made anew from the staged
+tree when it is missing, damaged or of another version; all that costs is hashing.
+
+It has one row for each entry of the staged tree whose root it names, so that the rows alone
+tell what is gone. A row is only ever trusted while the file's fingerprint (size, mtime, ctime,
+inode, mode) is the same, and a fingerprint is only recorded if the file's times are older than the
+moment before its content was read, on the filesystem's own clock. An edit within one tick of the clock
+could otherwise go unseen ("racy git").
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import CorruptionError, StorageError
+from dsvc.model.paths import key_path, path_key
+from dsvc.model.tree import Entry
+
+__all__ = ["CacheUpdate", "DamagedCacheError", "Row", "StatCache", "entry_from_row", "pack_row"]
+
+_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE files (key BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, entry BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+Row = tuple[bytes, bytes, bytes]  # key, fingerprint ("" if unknown), entry without its path
+
+# Statements that could not be carried out say nothing about the file; the other errors do.
+_Refused = sqlite3.OperationalError
+
+# 60 MB of rows.
+_GATHERED_IN_MEMORY: Final = 200_000
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes | None, bytes | None])
+
+
+def entry_from_row(key: bytes, packed: bytes) -> Entry:
+    """Return the entry that a row was made from."""
+    kind, size, digest, blob, extension = _decoder.decode(packed)
+    return Entry(key_path(key), kind, size, digest, blob, extension)
+
+
+def pack_row(entry: Entry, fingerprint: bytes) -> Row:
+    """Return the row of *entry*."""
+    packed = _encoder.encode((entry.kind, entry.size, entry.digest, entry.blob, entry.extension))
+    return path_key(entry.path), fingerprint, packed
+
+
+class DamagedCacheError(CorruptionError):
+    """The file was damaged. It is an empty one by now, so whoever starts again gets what is right."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} was damaged and is made anew; run the same command again")
+        self.path = path
+
+
+class CacheUpdate:
+    """A change of the cache on its way; *root* is set to the tree that the rows will stand for."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self.root: bytes | None = None
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Store *rows*."""
+        self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+
+    def put_gathered(self) -> None:
+        """Store the rows that were gathered."""
+        exists = "SELECT 1 FROM temp.sqlite_master WHERE name = 'gathered'"
+        if self._database.execute(exists).fetchone():
+            # In the order of the keys, pages are filled one after another.
+            self._database.execute("INSERT OR REPLACE INTO files SELECT * FROM temp.gathered ORDER BY key")
+
+    def remove(self, paths: Iterable[bytes]) -> None:
+        """Remove the rows of *paths*."""
+        self._database.executemany("DELETE FROM files WHERE key = ?", ((path_key(path),) for path in paths))
+
+
+class StatCache:
+    """The rows of one worktree. One process writes at a time; SQLite sees to it.
+
+    What `replace` and `refresh` cannot write, they do not: the rows stand for an older tree then, and
+    catch up later. All else may raise DamagedCacheError, or StorageError where the system refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._gathered: list[Row] = []
+        try:
+            self._database = self._open()
+        except _Refused as error:
+            raise self._refused(error) from error
+        except sqlite3.DatabaseError:
+            self._remove()
+            self._database = self._open()
+
+    def _refused(self, error: sqlite3.Error) -> StorageError:
+        return StorageError(f"cannot use {self._path}: {error}")
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, isolation_level=None, timeout=30)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version != _VERSION:
+                self._recreate(database)
+            database.execute("SELECT value FROM meta WHERE name = 'root'").fetchone()
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
+        return database
+
+    def _recreate(self, database: sqlite3.Connection) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            database.execute(f'DROP TABLE "{name}"')
+        for statement in _SCHEMA.strip().split("\n"):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+        database.execute("COMMIT")
+
+    def _remove(self) -> None:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._database.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._database
+        except _Refused as error:
+            raise self._refused(error) from error
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            self._remove()
+            self._database = self._open()
+            raise DamagedCacheError(self._path) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guarded() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            finally:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+
+    @property
+    def root(self) -> bytes | None:
+        """The root of the tree that the rows stand for, None if they stand for none."""
+        with self._guarded() as database:
+            return _root(database)
+
+    def rows(self, folder: bytes = b"") -> Iterator[Row]:
+        """Yield the rows at and below *folder*, in the order of the keys."""
+        with self._guarded() as database:
+            if not folder:
+                yield from database.execute("SELECT key, fingerprint, entry FROM files ORDER BY key")
+                return
+            key = path_key(folder)
+            yield from database.execute(
+                "SELECT key, fingerprint, entry FROM files WHERE key = ? OR (key > ? AND key < ?) ORDER BY key",
+                (key, key + b"\0", key + b"\1"),
+            )
+
+    def row(self, path: bytes) -> Row | None:
+        """Return the row of *path*."""
+        with self._guarded() as database:
+            found: Row | None = database.execute(
+                "SELECT key, fingerprint, entry FROM files WHERE key = ?", (path_key(path),)
+            ).fetchone()
+        return found
+
+    @contextmanager
+    def update(self, known: bytes | None) -> Iterator["CacheUpdate"]:
+        """Change rows inside the block, which stood for *known*; it says what tree they stand for then.
+
+        Where they stand for another tree by now, or it says none, nothing is changed.
+        """
+        with self._transaction() as database:
+            update = CacheUpdate(database)
+            yield update
+            if update.root is None or _root(database) != known:
+                database.execute("ROLLBACK")
+                database.execute("BEGIN")
+            else:
+                database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (update.root,))
+
+    def gather(self, rows: list[Row]) -> None:
+        """Keep *rows* for the next `replace`; when there are many, outside memory and not in others' way."""
+        self._gathered += rows
+        if len(self._gathered) < _GATHERED_IN_MEMORY:
+            return
+        with self._guarded() as database:
+            # One transaction, of which the file knows nothing: else each row would be one.
+            database.execute("BEGIN")
+            database.execute("CREATE TEMP TABLE IF NOT EXISTS gathered (key BLOB, fingerprint BLOB, entry BLOB)")
+            database.executemany("INSERT INTO temp.gathered VALUES (?, ?, ?)", self._gathered)
+            database.execute("COMMIT")
+        self._gathered = []
+
+    def forget_gathered(self) -> None:
+        """Drop the rows that were gathered."""
+        self._gathered = []
+        with self._guarded() as database:
+            database.execute("DROP TABLE IF EXISTS temp.gathered")
+
+    def replace(self, known: bytes | None, root: bytes, rows: Iterable[Row], removed: Iterable[bytes] = ()) -> None:
+        """Remove the rows of the paths *removed*, store *rows* and the gathered ones, and stand for the tree *root*.
+
+        Where they stand for another tree than *known* by now, or nothing can be written, nothing is changed.
+        """
+        with suppress(StorageError, DamagedCacheError), self.update(known) as update:
+            update.remove(removed)
+            update.put_gathered()
+            update.put(self._gathered)
+            update.put(rows)
+            update.root = root
+
+    def rebuild(self, root: bytes, entries: Iterable[Entry]) -> None:
+        """Stand for the tree *root* of *entries*, knowing no fingerprint.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with self._transaction() as database:
+            database.execute("DELETE FROM files")
+            database.executemany("INSERT INTO files VALUES (?, ?, ?)", (pack_row(entry, b"") for entry in entries))
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (root,))
+
+    def refresh(self, rows: Iterable[Row]) -> None:
+        """Record fingerprints that were found to hold, if that can be written; the tree stays the same."""
+        with suppress(StorageError, DamagedCacheError), self._transaction() as database:
+            database.executemany("UPDATE files SET fingerprint = ?2 WHERE key = ?1 AND entry = ?3", rows)
+
+
+def _root(database: sqlite3.Connection) -> bytes | None:
+    row = database.execute("SELECT value FROM meta WHERE name = 'root'").fetchone()
+    return None if row is None else bytes(row[0])

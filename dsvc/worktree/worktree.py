@@ -1,0 +1,111 @@
+"""A worktree: a folder of files, the store behind it, and what is known of the files.
+
+It wires; what can be done with it are functions beside it, one module for each verb.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from dsvc.config import Config
+from dsvc.errors import NotFoundError
+from dsvc.history.diff import diff_trees
+from dsvc.history.store import Store
+from dsvc.history.tree import Tree
+from dsvc.log.state import State
+from dsvc.model.codec import decode
+from dsvc.model.commit import Commit
+from dsvc.model.ids import Kind, ObjectId
+from dsvc.worktree.session import Session, read_session
+from dsvc.worktree.stat_cache import Row, StatCache, pack_row
+
+__all__ = ["Worktree"]
+
+
+class Worktree:
+    """The worktree at *root*, whose own files are in *control*."""
+
+    def __init__(self, root: Path, control: Path, store: Store, config: Config) -> None:
+        self.root = root
+        self.control = control
+        self.store = store
+        self.config = config
+
+    @property
+    def root_bytes(self) -> bytes:
+        """The root as the system's own bytes."""
+        return os.fsencode(self.root)
+
+    @cached_property
+    def stat_cache(self) -> StatCache:
+        """What the files looked like."""
+        return StatCache(self.control / "worktree.db")
+
+    def session(self, state: State) -> Session:
+        """Return where HEAD is and what is staged in *state*."""
+        return read_session(state)
+
+    def commit_of(self, object_id: bytes) -> Commit:
+        """Return the commit *object_id*."""
+        return decode(Commit, self.store.objects.read(Kind.COMMIT, object_id))
+
+    def head_tree(self, state: State) -> Tree:
+        """Return the tree of HEAD's commit, an empty one before the first."""
+        commit_id = self.session(state).commit(state)
+        root = None if commit_id is None else self.commit_of(commit_id).tree
+        return Tree(self.store.objects, root)
+
+    def staged_tree(self, state: State) -> Tree:
+        """Return the tree that the next commit would have."""
+        staged = self.session(state).staged
+        if staged is None:
+            return self.head_tree(state)
+        return Tree(self.store.objects, ObjectId.from_hex(staged))
+
+    def clock(self) -> int:
+        """Return the present time in nanoseconds on the worktree's own filesystem.
+
+        A file is touched to ask: the clocks of a network filesystem and of this machine differ.
+        """
+        probe = self.control / "tmp" / f"clock-{os.getpid()}"
+        probe.parent.mkdir(exist_ok=True)
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, b".")
+            return os.fstat(descriptor).st_mtime_ns
+        finally:
+            os.close(descriptor)
+            probe.unlink(missing_ok=True)
+
+    def sync_cache(self, staged: Tree) -> StatCache:
+        """Return the stat cache, standing for *staged*: caught up or made anew where it does not."""
+        cache = self.stat_cache
+        known = cache.root
+        if known != staged.root:
+            # Whoever changed the staged tree died before telling the cache, or the cache is new.
+            self._catch_up(cache, known, staged)
+        return cache
+
+    def _catch_up(self, cache: StatCache, known: bytes | None, staged: Tree) -> None:
+        if known is None:
+            cache.rebuild(staged.root, staged.entries())
+            return
+        try:
+            changes = list(diff_trees(Tree(self.store.objects, known), staged))
+        except NotFoundError:
+            cache.rebuild(staged.root, staged.entries())
+            return
+        rows = [pack_row(change.new, b"") for change in changes if change.new is not None]
+        removed = [change.path for change in changes if change.new is None]
+        cache.replace(known, staged.root, rows, removed)
+        if cache.root != staged.root:
+            # Another process was faster, or it could not be written: a second failure is told.
+            cache.rebuild(staged.root, staged.entries())
+
+    def update_cache(self, old: Tree, new: Tree, rows: Sequence[Row], removed: Sequence[bytes]) -> None:
+        """Let the stat cache, which stood for *old*, stand for *new*: *rows* came, *removed* went.
+
+        Where it stands for another tree by now, it is left to catch up by itself.
+        """
+        self.stat_cache.replace(old.root, new.root, rows, removed)
