@@ -1,0 +1,1 @@
+"""Looking after a store: checking that it is whole, and mending what can be mended."""

@@ -1,0 +1,203 @@
+"""Checking a whole store: its log, its packs, its index, and that every version can be read.
+
+The quick check reads footers and the index. The full one reads every byte, and hashes every frame
+and every object; then it walks all that refs lead to.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from dsvc.errors import CorruptionError, NotFoundError, StorageError
+from dsvc.history.store import Store
+from dsvc.log.state import State
+from dsvc.maintenance.check_index import RowCheck, check_frames, load_segments
+from dsvc.maintenance.check_log import check_log
+from dsvc.maintenance.check_packs import CheckedPack, check_packs
+from dsvc.maintenance.connectivity import Connectivity
+from dsvc.maintenance.findings import Finding, LostPath, Part, Report, Severity
+from dsvc.maintenance.roots import Root, roots
+from dsvc.maintenance.temporaries import stale_files
+from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.pack import pack_key
+from dsvc.odb.segment import Location, Segment
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.local import LocalBackend
+
+__all__ = ["fsck"]
+
+_SHOWN: Final = 3
+
+
+def fsck(
+    store: Store,
+    *,
+    full: bool = True,
+    keep: int = 100,
+    folders: Sequence[Path] = (),
+    threads: int = 1,
+    progress: Progress = NO_PROGRESS,
+) -> Report:
+    """Check *store*, every byte of it if *full*; the last *keep* values of each ref have to be whole too.
+
+    *folders* are looked through for files that ended processes have left.
+
+    Raises:
+        StoreNotFoundError: There is no store.
+        UnsupportedFormatError: It needs a newer dsvc.
+    """
+    report = Report()
+    # What cannot be read as a log at all leaves nothing that could be checked.
+    store.log.store  # noqa: B018 -- raises if there is no store
+    report.findings.extend(check_log(store.log))
+    try:
+        state = store.log.head()
+    except CorruptionError:
+        return report
+    report.entries = state.seq
+    segments, findings = load_segments(store.backend, state.segments_by_age)
+    report.findings.extend(findings)
+    lost = _check_data(store, state, segments, report, full=full, threads=threads, progress=progress)
+    if any(finding.part is Part.INDEX for finding in report.findings):
+        problem = "what versions need was not looked for: the index has to be mended first"
+        report.findings.append(Finding(Part.INDEX, "", problem, Severity.WARNING))
+    elif full:
+        objects = ObjectDatabase(store.backend)
+        objects.update(state.packs, ())
+        objects.attach((), segments)
+        _check_versions(store, state, objects, lost, report, keep=keep, progress=progress)
+    _check_files(store, state, folders, report)
+    return report
+
+
+class _Lost:
+    """Which places in packs cannot be read."""
+
+    def __init__(self) -> None:
+        self.packs: set[str] = set()
+        self.frames: set[tuple[str, int]] = set()
+
+    def __call__(self, location: Location) -> bool:
+        return location.pack in self.packs or (location.pack, location.offset) in self.frames
+
+
+def _check_data(
+    store: Store,
+    state: State,
+    segments: Collection[Segment],
+    report: Report,
+    *,
+    full: bool,
+    threads: int,
+    progress: Progress,
+) -> _Lost:
+    """Check packs and index; return what of them is lost."""
+    lost, rows = _Lost(), RowCheck(segments)
+    frames: dict[str, dict[int, tuple[int, int, int]]] = {}
+    progress.start("check packs", size=_total(store, state) if full else None)
+
+    def done(checked: CheckedPack) -> None:
+        progress.advance(size=0 if checked.pack is None else checked.pack.length)
+
+    for checked in check_packs(store.backend, list(state.packs), full=full, threads=threads, done=done):
+        report.findings.extend(checked.findings)
+        report.packs += 1
+        if checked.pack is None:
+            lost.packs.add(checked.name)
+            continue
+        report.size += checked.pack.length
+        report.objects += len(checked.pack.footer.kinds)
+        lost.frames.update((checked.name, offset) for offset in checked.bad)
+        frames[checked.name] = {
+            record.offset: (record.header.stored_length, record.header.raw_length, record.header.codec)
+            for record in checked.pack.footer.frames
+        }
+        if full:
+            report.findings.extend(rows.compare(checked))
+    progress.finish()
+    report.findings.extend(check_frames(segments, frames))
+    if full:
+        sound = {
+            name: {offset for offset in offsets if (name, offset) not in lost.frames}
+            for name, offsets in frames.items()
+        }
+        report.findings.extend(rows.finish(sound))
+    return lost
+
+
+def _total(store: Store, state: State) -> int:
+    total = 0
+    for name in state.packs:
+        try:
+            total += store.backend.size(pack_key(name))
+        except (StorageError, NotFoundError):
+            continue
+    return total
+
+
+def _check_versions(
+    store: Store,
+    state: State,
+    objects: ObjectDatabase,
+    lost: _Lost,
+    report: Report,
+    *,
+    keep: int,
+    progress: Progress,
+) -> None:
+    """Walk all that refs lead to."""
+    walk = Connectivity(objects, lost, progress)
+    progress.start("check versions")
+    named: list[Root] = []
+    try:
+        for root in roots(store.log, state, keep=keep):
+            named.append(root)
+            walk.add(root.value)
+    except CorruptionError as error:
+        report.findings.append(Finding(Part.LOG, "", str(error)))
+    progress.finish()
+    for root in named:
+        if root.value in walk.broken and root.value not in walk.commits:
+            report.findings.append(Finding(Part.REF, root.name, f"{root.value}: {walk.broken[root.value]}"))
+    report.findings.extend(
+        Finding(Part.OBJECT, object_id.hex(), problem) for object_id, problem in sorted(walk.broken.items())
+    )
+    report.commits = len(walk.commits)
+    report.dangling = walk.dangling()
+    report.lost = [] if not walk.broken else _lost_paths(walk, named)
+
+
+def _lost_paths(walk: Connectivity, named: Sequence[Root]) -> list[LostPath]:
+    told: set[bytes] = set()
+    lost = []
+    for commit_id, commit in walk.commits.items():
+        told.add(commit.tree)
+        lost += [LostPath(commit_id, path, files) for path, files in walk.lost_paths(commit.tree)]
+    for root in named:
+        if root.value not in told and root.value not in walk.commits:
+            told.add(root.value)
+            lost += [LostPath(None, path, files) for path, files in walk.lost_paths(root.value)]
+    return lost
+
+
+def _check_files(store: Store, state: State, folders: Sequence[Path], report: Report) -> None:
+    """Look for what no process and no log entry needs."""
+    backend = store.backend
+    unknown = [
+        (key, length)
+        for key, length in backend.list("packs/")
+        if (tail := key.removeprefix("packs/")) not in state.packs
+        and tail not in state.doomed
+        and tail not in state.swept
+    ]
+    if unknown:
+        problem = f"{len(unknown):,} packs are not part of the store yet, or were left by what was interrupted"
+        report.findings.append(Finding(Part.FILES, "", problem, Severity.NOTE))
+    if isinstance(backend, LocalBackend):
+        folders = [backend.root / "tmp", *folders]
+    stale = list(stale_files(folders))
+    if stale:
+        size = sum(length for _, length in stale)
+        shown = ", ".join(str(path) for path, _ in stale[:_SHOWN]) + (", ..." if len(stale) > _SHOWN else "")
+        problem = f"{len(stale):,} files of {size:,} bytes were left by processes that have ended: {shown}"
+        report.findings.append(Finding(Part.FILES, "", problem, Severity.NOTE))

@@ -1,0 +1,1 @@
+"""Moving objects and refs between stores: remotes, push, fetch, clone."""

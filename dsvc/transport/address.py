@@ -1,0 +1,127 @@
+"""Where a remote is: its address, as people type it, and the backend that it leads to."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Final
+from urllib.parse import urlsplit
+
+from dsvc.errors import InvalidInputError
+from dsvc.log.store import CONFIG_KEY
+from dsvc.storage.backend import Backend
+from dsvc.storage.local import LocalBackend
+from dsvc.storage.memory import MemoryBackend
+
+__all__ = [
+    "CredentialsInAddressError",
+    "UnsupportedAddressError",
+    "check_address",
+    "folder_of",
+    "has_worktree",
+    "open_backend",
+    "redact",
+    "resolve_address",
+]
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_CREDENTIALS: Final = re.compile(r"(://[^/@:]*):[^/@]*@")
+_CONTROL: Final = ".dsvc"
+_STORE: Final = "store"
+
+
+class UnsupportedAddressError(InvalidInputError):
+    """An address of a kind that no backend serves."""
+
+
+class CredentialsInAddressError(InvalidInputError):
+    """An address with a password in it, which would be written where others can read it."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"the address {redact(address)} holds a password, and would be stored as it is")
+
+
+def redact(address: str) -> str:
+    """Return *address* with the password in it, if there is one, hidden."""
+    return _CREDENTIALS.sub(r"\1:***@", address)
+
+
+def _scheme(address: str) -> str:
+    found = _SCHEME.match(address)
+    return found[1].lower() if found else ""
+
+
+def check_address(address: str) -> str:
+    """Return *address* if a remote may have it; nothing is looked at or made.
+
+    Raises:
+        UnsupportedAddressError: No backend serves it.
+        CredentialsInAddressError: It holds a password.
+    """
+    if not address or not address.isprintable():
+        message = f"an address cannot be {address!r}"
+        raise UnsupportedAddressError(message)
+    scheme = _scheme(address)
+    if scheme and urlsplit(address).password is not None:
+        raise CredentialsInAddressError(address)
+    if scheme not in _BACKENDS:
+        message = f"cannot reach {redact(address)}: a remote is a folder, given as a path or as file:///path"
+        raise UnsupportedAddressError(message)
+    return address
+
+
+def folder_of(address: str, base: Path) -> Path | None:
+    """Return the folder that *address* leads to from *base*, None if it is none."""
+    scheme = _scheme(address)
+    if scheme not in ("", "file"):
+        return None
+    path = address[len("file://") :].removeprefix("localhost") if scheme else address
+    return Path(os.path.normpath(base / path))
+
+
+def resolve_address(address: str, base: Path) -> str:
+    """Return *address*, typed in the folder *base*, so that it means the same everywhere."""
+    folder = folder_of(check_address(address), base)
+    return address if folder is None or _scheme(address) else str(folder)
+
+
+def open_backend(address: str, base: Path) -> Backend:
+    """Return the backend at *address*; a path is relative to *base*. Whether a store is there is not looked at.
+
+    Raises:
+        UnsupportedAddressError: No backend serves it.
+        CredentialsInAddressError: It holds a password.
+    """
+    return _BACKENDS[_scheme(check_address(address))](address, base)
+
+
+def has_worktree(backend: Backend) -> bool:
+    """Tell whether the store is that of a repository where somebody works."""
+    return isinstance(backend, LocalBackend) and backend.root.name == _STORE and backend.root.parent.name == _CONTROL
+
+
+def _open_folder(address: str, base: Path) -> Backend:
+    folder = folder_of(address, base)
+    assert folder is not None  # noqa: S101 -- the table says so
+    for candidate in (folder / _CONTROL / _STORE, folder / _STORE if folder.name == _CONTROL else folder):
+        if (candidate / CONFIG_KEY).is_file():
+            return LocalBackend(candidate)
+    return LocalBackend(folder)
+
+
+_memories: Final[dict[str, MemoryBackend]] = {}
+_lock: Final = Lock()
+
+
+def _open_memory(address: str, _base: Path) -> Backend:
+    # As fsspec's: one for each name, as long as the process lives.
+    with _lock:
+        return _memories.setdefault(address.partition("://")[2], MemoryBackend())
+
+
+_BACKENDS: Final[dict[str, Callable[[str, Path], Backend]]] = {
+    "": _open_folder,
+    "file": _open_folder,
+    "memory": _open_memory,
+}

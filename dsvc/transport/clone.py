@@ -1,0 +1,128 @@
+"""Cloning: a new repository gets what a remote has.
+
+The repository is there already, empty, and knows the remote; whoever makes it does that first, so
+that an interrupted clone can be gone on with from wherever it stopped.
+"""
+
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import NotFoundError
+from dsvc.history.tree import Tree
+from dsvc.log.entry import RefChange
+from dsvc.log.refs import HEADS, TAGS
+from dsvc.log.state import State
+from dsvc.model.ids import ObjectId
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.transport.closure import peel
+from dsvc.transport.fetch import FetchOptions, fetch
+from dsvc.transport.remote import Remote
+from dsvc.transport.updates import Exchange
+from dsvc.worktree.checkout import switch_to
+from dsvc.worktree.resume import resume
+from dsvc.worktree.session import read_session
+from dsvc.worktree.workers import ALONE, Workers
+from dsvc.worktree.worktree import Worktree
+
+__all__ = ["Cloned", "NoBranchError", "choose_head", "clone"]
+
+_USUAL: Final = ("main", "master")
+
+
+class NoBranchError(NotFoundError):
+    """The remote has no branch or tag that is called so."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the remote has no branch or tag `{name}`")
+        self.name = name
+
+
+class Cloned(msgspec.Struct, frozen=True):
+    """What a clone did: *head* is what it stands on, None where the remote is empty; *files* were written."""
+
+    exchange: Exchange
+    head: str | None
+    files: int
+
+
+def clone(
+    worktree: Worktree,
+    remote: Remote,
+    *,
+    branch: str | None = None,
+    checkout: bool = True,
+    link: bool = True,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> Cloned:
+    """Fetch all that *remote* has into *worktree*, which is new, and write the files of *branch* or its default.
+
+    What an earlier attempt has done is not done again.
+
+    Raises:
+        NoStoreError: There is nothing at the remote's address.
+        NoBranchError: There is no such branch.
+        RemoteDamagedError: Something is missing or damaged there.
+    """
+    there = remote.open()
+    chosen = choose_head(there.state(), branch)
+    options = FetchOptions(tags=True, link=link, threads=max(1, workers.jobs))
+    exchange = fetch(worktree.store, remote, options=options, progress=progress)
+    if chosen is None:
+        return Cloned(exchange, None, 0)
+    ref, value = chosen
+    commit_id = peel(worktree.store.objects, value)[1]
+    head = ref if ref.startswith(HEADS) else commit_id.hex()
+    if checkout:
+        files = _check_out(worktree, head, commit_id, workers, progress)
+    else:
+        worktree.store.publish(lambda state: _set_head(worktree, state, head, commit_id))
+        files = 0
+    return Cloned(exchange, head, files)
+
+
+def choose_head(state: State, name: str | None) -> tuple[str, ObjectId] | None:
+    """Return the ref to stand on, *name* or the default of the store in *state*, and its value; None if it is empty.
+
+    Raises:
+        NoBranchError: There is no *name*.
+    """
+    refs = {ref: ObjectId.from_hex(state.refs[ref].value) for ref in state.refs if ref.startswith((HEADS, TAGS))}
+    if name is not None:
+        for ref in (HEADS + name, TAGS + name):
+            if ref in refs:
+                return ref, refs[ref]
+        raise NoBranchError(name)
+    branches = sorted(ref for ref in refs if ref.startswith(HEADS))
+    # Where somebody works on the other side, what they work on; a bare store has no opinion.
+    preferred = [read_session(state).head, *(HEADS + usual for usual in _USUAL), *branches]
+    return next(((ref, refs[ref]) for ref in preferred if ref in branches), None)
+
+
+def _check_out(worktree: Worktree, head: str, commit_id: ObjectId, workers: Workers, progress: Progress) -> int:
+    if resume(worktree, workers=workers, progress=progress):
+        return worktree.commit_of(commit_id).files
+    tree = Tree(worktree.store.objects, worktree.commit_of(commit_id).tree)
+    return switch_to(
+        worktree,
+        head,
+        tree,
+        changes=lambda state: _branch_change(state, head, commit_id),
+        workers=workers,
+        progress=progress,
+    )
+
+
+def _branch_change(state: State, head: str, commit_id: ObjectId) -> list[RefChange]:
+    if not head.startswith(HEADS) or state.value(head) == commit_id.hex():
+        return []
+    return [RefChange(head, state.value(head), commit_id.hex())]
+
+
+def _set_head(worktree: Worktree, state: State, head: str, commit_id: ObjectId) -> list[RefChange] | None:
+    changes = _branch_change(state, head, commit_id)
+    session = worktree.session(state)
+    if session.head != head:
+        changes.append(session.change(state, head=head))
+    return changes or None

@@ -1,0 +1,204 @@
+"""Fetching: what a remote has comes here, and refs of ours remember where its branches are.
+
+All that arrives is hashed before it counts; then one log entry names packs, index and refs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import ConflictError, CorruptionError, RefusedError
+from dsvc.history.store import CollectedError, Store
+from dsvc.log.entry import RefChange
+from dsvc.log.refs import HEADS, REMOTES, TAGS, check_ref_name, remote_ref, short_name
+from dsvc.log.state import State
+from dsvc.model.ids import ObjectId
+from dsvc.odb.receive import PackReceiver
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.transport.closure import peel
+from dsvc.transport.preparation import Preparation, missing_there, prepare, still_holds
+from dsvc.transport.refspec import Refspec, expand, find_ref
+from dsvc.transport.remote import Remote
+from dsvc.transport.transfer import send
+from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
+from dsvc.worktree.session import read_session
+
+__all__ = ["FetchOptions", "FetchRejectedError", "RemoteDamagedError", "fetch"]
+
+_ATTEMPTS: Final = 5
+
+
+class FetchRejectedError(ConflictError):
+    """Some refs stay as they are, because what is here would be lost; the others were fetched."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        names = ", ".join(f"{short_name(update.target)} ({update.outcome.value})" for update in exchange.rejected)
+        super().__init__(f"rejected: {names}")
+        self.exchange = exchange
+
+
+class RemoteDamagedError(CorruptionError):
+    """What a remote has is not what it should be. Nothing of it was taken."""
+
+    def __init__(self, remote: str, reason: CorruptionError) -> None:
+        super().__init__(f"the remote {remote}: {reason}")
+        self.remote = remote
+
+
+class FetchOptions(msgspec.Struct, frozen=True):
+    """*tags* None takes those of the versions that are fetched, True all, False none.
+
+    With *prune*, branches that are gone there are forgotten; with *link*, packs are shared with a
+    remote on the same filesystem instead of copied.
+    """
+
+    tags: bool | None = None
+    prune: bool = False
+    force: bool = False
+    dry_run: bool = False
+    link: bool = False
+    threads: int = 1
+
+
+def fetch(
+    local: Store,
+    remote: Remote,
+    refspecs: Sequence[Refspec] = (),
+    options: FetchOptions = FetchOptions(),
+    *,
+    progress: Progress = NO_PROGRESS,
+    also: Callable[[State], Sequence[RefChange]] = lambda _: (),
+) -> Exchange:
+    """Fetch *refspecs*, or without any all branches, from *remote*; *also* changes refs in the same entry.
+
+    Raises:
+        NoStoreError: There is nothing at its address.
+        FetchRejectedError: Some refs would not move forward. All others were fetched.
+        RemoteDamagedError: Something is missing or damaged there; nothing was fetched.
+        OtherStoreError, RemoteRewoundError: It is not what it was.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            fetched = _attempt(local, remote, refspecs, options, progress=progress, also=also)
+        except CollectedError as error:
+            outdated = error
+            continue
+        remote.remember()
+        if fetched.rejected:
+            raise FetchRejectedError(fetched)
+        return fetched
+    raise outdated
+
+
+def _attempt(
+    local: Store,
+    remote: Remote,
+    refspecs: Sequence[Refspec],
+    options: FetchOptions,
+    *,
+    progress: Progress,
+    also: Callable[[State], Sequence[RefChange]],
+) -> Exchange:
+    there, state = remote.open(), local.state()
+    try:
+        wishes = _wishes(remote, there, state, refspecs, options)
+        updates = _judge(there, state, wishes)
+        found = prepare(there, local.objects, state, values_of(updates), progress)
+        if options.dry_run:
+            return _exchange(updates, found, sent=found.plan.stored)
+        receiver = PackReceiver(local.objects, local.backend, local.files.temporary, generation=state.last_sweep)
+        progress.start("fetch", size=found.plan.stored)
+        sent = send(
+            found.plan,
+            there.objects,
+            there.backend,
+            receiver,
+            threads=options.threads,
+            link=options.link,
+            progress=progress,
+        )
+        progress.finish()
+    except CorruptionError as error:
+        raise RemoteDamagedError(remote.name, error) from error
+
+    def build(now: State) -> Sequence[RefChange] | None:
+        nonlocal updates
+        updates = _judge(there, now, wishes)
+        if not (found.tips.issuperset(values_of(updates)) and still_holds(there, found, now)):
+            raise CollectedError(remote.name)
+        return [*changes_of(updates), *also(now)] or None
+
+    local.publish(build, [sent.sealed], relied=found.plan.relied)
+    return _exchange(updates, found, sent=sent.bytes)
+
+
+def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:
+    plan = found.plan
+    return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits))
+
+
+def _wishes(
+    remote: Remote, there: Store, state: State, refspecs: Sequence[Refspec], options: FetchOptions
+) -> list[Wish]:
+    refs = there.state().refs
+    offered = {ref: ObjectId.from_hex(refs[ref].value) for ref in refs if ref.startswith((HEADS, TAGS))}
+    wishes = [wish for refspec in refspecs for wish in _asked(remote, offered, refspec, options)]
+    if not refspecs:
+        wishes = [_tracking(remote, ref, value) for ref, value in sorted(offered.items()) if ref.startswith(HEADS)]
+    wished = {wish.target for wish in wishes}
+    for ref in _followed(there, state, offered, [wish.new for wish in wishes if wish.new is not None], options):
+        if ref not in wished:
+            wishes.append(Wish(ref, ref, offered[ref], options.force))
+    if options.prune:
+        prefix = f"{REMOTES}{remote.name}/"
+        gone = (ref for ref in state.refs if ref.startswith(prefix) and HEADS + ref.removeprefix(prefix) not in offered)
+        wishes.extend(Wish("", ref, None, force=True) for ref in sorted(gone))
+    return wishes
+
+
+def _tracking(remote: Remote, ref: str, value: ObjectId) -> Wish:
+    # What remembers follows, wherever the branch went.
+    return Wish(ref, remote_ref(remote.name, ref.removeprefix(HEADS)), value, force=True)
+
+
+def _asked(remote: Remote, offered: dict[str, ObjectId], pattern: Refspec, options: FetchOptions) -> list[Wish]:
+    wishes = []
+    for refspec in expand(pattern, offered):
+        source = find_ref(offered, refspec.source)
+        value = offered[source]
+        force = refspec.force or options.force
+        if source.startswith(HEADS):
+            wishes.append(_tracking(remote, source, value))
+        if refspec.target or source.startswith(TAGS):
+            wishes.append(Wish(source, _target(refspec.target or source, source), value, force))
+    return wishes
+
+
+def _target(name: str, source: str) -> str:
+    kind = TAGS if source.startswith(TAGS) else HEADS
+    target = check_ref_name(name if name.startswith("refs/") else kind + name)
+    if not target.startswith((HEADS, TAGS, REMOTES)):
+        message = f"cannot fetch into {target}: it is neither a branch nor a tag"
+        raise RefusedError(message)
+    return target
+
+
+def _followed(
+    there: Store, state: State, offered: dict[str, ObjectId], tips: list[ObjectId], options: FetchOptions
+) -> list[str]:
+    """Return the tags to take along."""
+    tags = sorted(ref for ref in offered if ref.startswith(TAGS))
+    if options.tags is not None:
+        return tags if options.tags else []
+    tags = [ref for ref in tags if ref not in state.refs]
+    if not tags:
+        return []
+    objects = there.objects
+    missing = missing_there(objects, state, tips)
+    coming = {*missing.commits, *missing.boundary, *tips}
+    return [ref for ref in tags if peel(objects, offered[ref])[1] in coming]
+
+
+def _judge(there: Store, state: State, wishes: Sequence[Wish]) -> list[RefUpdate]:
+    return judge(there.objects, state, wishes, worked_on=read_session(state).branch)

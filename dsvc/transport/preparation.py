@@ -1,0 +1,101 @@
+"""What has to be sent so that versions are whole on the other side, found out before anything is."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from dsvc.history.commits import Commits
+from dsvc.history.store import Store
+from dsvc.log.refs import WORKTREES
+from dsvc.log.state import State
+from dsvc.model.ids import Kind, ObjectId
+from dsvc.odb.database import ObjectDatabase
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.transport.closure import Closure, MissingObjectError, peel
+from dsvc.transport.negotiate import Missing, missing_commits
+from dsvc.transport.transfer import Plan, make_plan
+
+__all__ = ["Preparation", "missing_there", "prepare", "still_holds"]
+
+
+class Preparation(msgspec.Struct, frozen=True):
+    """The *plan* that makes *tips* whole where the refs are those of *state*, and the commits it builds on."""
+
+    state: State
+    tips: frozenset[ObjectId]
+    missing: Missing
+    plan: Plan
+
+
+def missing_there(objects: ObjectDatabase, state: State, tips: Sequence[ObjectId]) -> Missing:
+    """Return the commits below *tips*, in *objects*, to which no ref of the other side's *state* leads.
+
+    Raises:
+        MissingObjectError: A tip is not in *objects*.
+    """
+    ends = [peel(objects, tip)[1] for tip in tips]
+    return missing_commits(Commits(objects), _commits_among(objects, ends), _had(objects, state))
+
+
+def _commits_among(objects: ObjectDatabase, values: Sequence[ObjectId]) -> list[ObjectId]:
+    return [value for value in values if objects.kind_of(value) == Kind.COMMIT]
+
+
+def _had(objects: ObjectDatabase, state: State) -> list[ObjectId]:
+    """Return what refs of *state* lead to, as far as *objects* has it."""
+    had: dict[ObjectId, None] = {}
+    for ref, value in state.refs.items():
+        if not ref.startswith(WORKTREES) and (start := ObjectId.from_hex(value.value)) in objects:
+            try:
+                had[peel(objects, start)[1]] = None
+            except MissingObjectError:
+                continue
+    return _commits_among(objects, list(had))
+
+
+def prepare(
+    source: Store,
+    target: ObjectDatabase,
+    state: State,
+    tips: Sequence[ObjectId],
+    progress: Progress = NO_PROGRESS,
+) -> Preparation:
+    """Find out what *target*, where the refs are those of *state*, lacks of what *source* has below *tips*.
+
+    Raises:
+        CorruptionError: Something is missing or damaged in *source*.
+    """
+    objects = source.objects
+    closure, commits = Closure(objects, target, progress), Commits(objects)
+    missing = missing_there(objects, state, tips)
+    progress.start("compare", files=sum(commits.get(commit_id).files for commit_id in missing.commits[:1]))
+    for commit_id in missing.boundary:
+        closure.skip_tree(commits.get(commit_id).tree)
+    # The oldest first: its files are where most of the others' come from.
+    for commit_id in reversed(missing.commits):
+        if closure.add(commit_id):
+            closure.add_tree(commits.get(commit_id).tree)
+    for tip in tips:
+        _add_tip(closure, tip)
+    progress.finish()
+    return Preparation(state, frozenset(tips), missing, make_plan(closure, source.backend))
+
+
+def _add_tip(closure: Closure, tip: ObjectId) -> None:
+    tags, end = peel(closure.source, tip)
+    for tag in tags:
+        closure.add(tag)
+    kind = closure.source.kind_of(end)
+    if kind == Kind.PAGE:
+        closure.add_tree(end)
+    elif kind != Kind.COMMIT:
+        closure.add(end)
+
+
+def still_holds(source: Store, preparation: Preparation, state: State) -> bool:
+    """Tell whether what *preparation* left out, because refs led to it, is still reachable in *state*."""
+    before = {ref.value for ref in preparation.state.refs.values()}
+    if before <= {ref.value for ref in state.refs.values()}:
+        return True
+    now = missing_there(source.objects, state, sorted(preparation.tips))
+    return set(now.commits) <= set(preparation.missing.commits)

@@ -1,0 +1,228 @@
+"""Pushing: a remote's refs move to what is here, after all that they need was made durable there.
+
+Packs, then the index, then one log entry that moves the refs. Whatever an interrupted push has made
+durable is found by the next one.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from dsvc.errors import ConflictError, NotFoundError, RefusedError
+from dsvc.history.store import CollectedError, Store
+from dsvc.log.entry import RefChange
+from dsvc.log.refs import HEADS, TAGS, check_ref_name, remote_ref, short_name
+from dsvc.log.state import State
+from dsvc.model.ids import Kind, ObjectId
+from dsvc.odb.receive import PackReceiver
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.transport.closure import peel
+from dsvc.transport.preparation import Preparation, prepare, still_holds
+from dsvc.transport.refspec import Refspec, UnknownSourceError, expand, find_ref
+from dsvc.transport.remote import Remote
+from dsvc.transport.transfer import send
+from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
+from dsvc.worktree.session import read_session
+
+__all__ = ["PushRejectedError", "push"]
+
+_ATTEMPTS: Final = 5
+
+
+class _OutdatedError(ConflictError):
+    """Others changed what the push was prepared for; it is prepared again."""
+
+
+class PushRejectedError(ConflictError):
+    """Some refs stay as they are, because what is there would be lost; the others were pushed."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        names = ", ".join(f"{short_name(update.target)} ({update.outcome.value})" for update in exchange.rejected)
+        super().__init__(f"rejected: {names}")
+        self.exchange = exchange
+        self.outcomes = {update.outcome for update in exchange.rejected}
+
+
+def push(
+    local: Store,
+    remote: Remote,
+    refspecs: Sequence[Refspec],
+    *,
+    delete: Sequence[str] = (),
+    dry_run: bool = False,
+    threads: int = 1,
+    progress: Progress = NO_PROGRESS,
+) -> Exchange:
+    """Push *refspecs*, and remove the refs *delete* there.
+
+    Raises:
+        PushRejectedError: Some refs would not move forward. All others were pushed.
+        UnknownSourceError: Something to push or to delete is not there.
+        CorruptionError: Something that has to be sent is missing or damaged here.
+        CommitUnknownError: Nobody can say whether the refs moved.
+    """
+    state = local.state()
+    wishes = _wishes(local, state, refspecs)
+    if dry_run and not remote.is_store:
+        remote.check_creatable()
+        pushed = _dry_run(local, remote, None, wishes, progress)
+    else:
+        there = remote.open() if dry_run or (delete and not wishes) else remote.open_or_create()
+        wishes += _deletions(there.state(), delete)
+        if dry_run:
+            pushed = _dry_run(local, remote, there, wishes, progress)
+        else:
+            pushed = _push(local, remote, there, wishes, threads=threads, progress=progress)
+    if not dry_run:
+        _track(local, remote, pushed.updates)
+        remote.remember()
+    if pushed.rejected:
+        raise PushRejectedError(pushed)
+    return pushed
+
+
+def _wishes(local: Store, state: State, refspecs: Sequence[Refspec]) -> list[Wish]:
+    wishes: dict[str, Wish] = {}
+    for pattern in refspecs:
+        for refspec in expand(pattern, state.refs):
+            wish = _wish(local, state, refspec)
+            if wishes.setdefault(wish.target, wish) != wish:
+                message = f"{wish.target} cannot be pushed from two places at once"
+                raise ConflictError(message)
+    return list(wishes.values())
+
+
+def _wish(local: Store, state: State, refspec: Refspec) -> Wish:
+    if not refspec.source:
+        return Wish("", _target(refspec.target or "", HEADS), None, refspec.force)
+    session = read_session(state)
+    if refspec.source in ("HEAD", "@"):
+        value = session.commit(state)
+        if value is None:
+            message = "there is no commit to push yet"
+            raise NotFoundError(message)
+        source = session.branch or value.hex()
+        default = session.branch
+    else:
+        source, value = _resolve(local, state, refspec.source)
+        default = source if source.startswith("refs/") else None
+    if refspec.target is None and default is None:
+        message = f"say which branch {refspec.source} is to become, as `{refspec.source}:BRANCH`"
+        raise NotFoundError(message)
+    kind = TAGS if source.startswith(TAGS) else HEADS
+    target = _target(refspec.target, kind) if refspec.target else default or ""
+    if target.startswith(HEADS) and local.objects.kind_of(value) == Kind.TAG:
+        value = peel(local.objects, value)[1]
+    return Wish(source, check_ref_name(target), value, refspec.force)
+
+
+def _resolve(local: Store, state: State, name: str) -> tuple[str, ObjectId]:
+    try:
+        source = find_ref((ref for ref in state.refs if ref.startswith("refs/")), name)
+    except UnknownSourceError:
+        # A commit may be pushed by its id too.
+        if len(name) == 64 and not set(name) - set("0123456789abcdef"):
+            value = ObjectId.from_hex(name)
+            if local.objects.kind_of(value) in (Kind.COMMIT, Kind.TAG):
+                return name, value
+        raise
+    return source, ObjectId.from_hex(state.refs[source].value)
+
+
+def _target(name: str, kind: str) -> str:
+    target = check_ref_name(name if name.startswith("refs/") else kind + name)
+    if not target.startswith((HEADS, TAGS)):
+        message = f"only branches and tags can be pushed, and {target} is neither"
+        raise RefusedError(message)
+    return target
+
+
+def _deletions(state: State, names: Sequence[str]) -> list[Wish]:
+    return [
+        Wish("", find_ref((ref for ref in state.refs if ref.startswith((HEADS, TAGS))), name), None, force=False)
+        for name in names
+    ]
+
+
+def _judge(local: Store, state: State, remote: Remote, wishes: Sequence[Wish]) -> list[RefUpdate]:
+    worked_on = read_session(state).branch if remote.has_worktree else None
+    return judge(local.objects, state, wishes, worked_on=worked_on)
+
+
+def _dry_run(local: Store, remote: Remote, there: Store | None, wishes: Sequence[Wish], progress: Progress) -> Exchange:
+    state = State.empty("") if there is None else there.state()
+    updates = _judge(local, state, remote, wishes)
+    objects = remote.empty_database() if there is None else there.objects
+    found = prepare(local, objects, state, values_of(updates), progress)
+    return _exchange(updates, found, sent=found.plan.stored)
+
+
+def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:
+    plan = found.plan
+    return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits))
+
+
+def _push(
+    local: Store,
+    remote: Remote,
+    there: Store,
+    wishes: Sequence[Wish],
+    *,
+    threads: int,
+    progress: Progress,
+) -> Exchange:
+    for _ in range(_ATTEMPTS):
+        try:
+            return _attempt(local, remote, there, wishes, threads=threads, progress=progress)
+        except (CollectedError, _OutdatedError) as error:
+            outdated = error
+    raise outdated
+
+
+def _attempt(
+    local: Store,
+    remote: Remote,
+    there: Store,
+    wishes: Sequence[Wish],
+    *,
+    threads: int,
+    progress: Progress,
+) -> Exchange:
+    state = there.state()
+    updates = _judge(local, state, remote, wishes)
+    found = prepare(local, there.objects, state, values_of(updates), progress)
+    receiver = PackReceiver(there.objects, there.backend, local.files.temporary, generation=state.last_sweep)
+    progress.start("push", size=found.plan.stored)
+    sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, progress=progress)
+    progress.finish()
+
+    def build(now: State) -> Sequence[RefChange] | None:
+        nonlocal updates
+        updates = _judge(local, now, remote, wishes)
+        if not (found.tips.issuperset(values_of(updates)) and still_holds(local, found, now)):
+            message = f"the remote {remote.name} changed, again and again, while this was pushed"
+            raise _OutdatedError(message)
+        return changes_of(updates) or None
+
+    there.publish(build, [sent.sealed], relied=found.plan.relied)
+    return _exchange(updates, found, sent=sent.bytes)
+
+
+def _track(local: Store, remote: Remote, updates: Sequence[RefUpdate]) -> None:
+    """Let the refs that remember the remote's branches say what they are now."""
+    if remote.folder is None:
+        return
+    wanted = {
+        remote_ref(remote.name, update.target.removeprefix(HEADS)): update.new
+        for update in updates
+        if update.target.startswith(HEADS) and not update.outcome.is_rejected
+    }
+
+    def build(state: State) -> list[RefChange] | None:
+        changes = []
+        for ref, value in wanted.items():
+            old, new = state.value(ref), None if value is None else value.hex()
+            if old != new:
+                changes.append(RefChange(ref, old, new))
+        return changes or None
+
+    local.publish(build)

@@ -1,0 +1,193 @@
+"""A remote: another store, under the name that this repository knows it by."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from dsvc.config import Config
+from dsvc.errors import AlreadyExistsError, InvalidInputError, NotFoundError, RefusedError
+from dsvc.history.store import Store
+from dsvc.log.log import Log
+from dsvc.log.store import CONFIG_KEY, StoreExistsError
+from dsvc.model.context import Context
+from dsvc.odb.database import ObjectDatabase
+from dsvc.storage.backend import Backend
+from dsvc.storage.local import LocalBackend
+from dsvc.transport.address import has_worktree, open_backend, redact
+from dsvc.transport.position import check_position, remember_position
+
+__all__ = [
+    "NoStoreError",
+    "NotEmptyError",
+    "Remote",
+    "RemoteExistsError",
+    "RemoteNotFoundError",
+    "check_remote_name",
+    "default_remote",
+    "find_remote",
+    "remote_folder",
+]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class RemoteNotFoundError(NotFoundError):
+    """No remote is called so."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no remote `{name}`")
+        self.name = name
+
+
+class RemoteExistsError(AlreadyExistsError):
+    """A remote is called so already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a remote `{name}` already")
+        self.name = name
+
+
+class NoStoreError(NotFoundError):
+    """There is no store at an address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{redact(address)} is no dsvc store")
+        self.address = address
+
+
+class NotEmptyError(RefusedError):
+    """A folder that holds other things, and would become a store."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} is not empty and is no dsvc store")
+        self.folder = folder
+
+
+def check_remote_name(name: str) -> str:
+    """Return *name* if a remote may be called so.
+
+    Raises:
+        InvalidInputError: It may not: it is part of names of refs, files and settings.
+    """
+    if not _NAME.fullmatch(name) or name.endswith((".lock", ".")) or ".." in name:
+        message = f"a remote cannot be called {name!r}: letters, digits, `-`, `_` and `.` are allowed"
+        raise InvalidInputError(message)
+    return name
+
+
+def remote_folder(control: Path, name: str) -> Path:
+    """Return the folder for what is known of the remote *name*."""
+    return control / "remotes" / name
+
+
+def default_remote(config: Config, branch: str | None) -> str:
+    """Return the remote that the branch, by its short name, is pushed to and pulled from.
+
+    Raises:
+        RemoteNotFoundError: There is none.
+    """
+    remotes = config.remotes()
+    configured = config.text(f"branch.{branch}.remote") if branch else None
+    if configured is not None:
+        return configured
+    return next(iter(remotes)) if len(remotes) == 1 else "origin"
+
+
+class Remote(msgspec.Struct):
+    """The store at *address*; *folder* remembers what is known of it, None for one without a name."""
+
+    name: str
+    address: str
+    backend: Backend
+    context: Context
+    folder: Path | None = None
+    _store: Store | None = None
+
+    @property
+    def is_store(self) -> bool:
+        """Whether a store is there."""
+        return self._store is not None or self.backend.read_many([CONFIG_KEY])[0] is not None
+
+    @property
+    def has_worktree(self) -> bool:
+        """Whether somebody works in the repository that the store is part of."""
+        return has_worktree(self.backend)
+
+    def open(self) -> Store:
+        """Return the store, after a look at whether it is what it was.
+
+        Raises:
+            NoStoreError: There is none.
+            OtherStoreError, RemoteRewoundError: It is not what it was.
+        """
+        if self._store is None:
+            if not self.is_store:
+                if self.folder is not None:
+                    check_position(self.folder, self.name, None)
+                raise NoStoreError(self.address)
+            store = Store(self.backend, self.context)
+            if self.folder is not None:
+                check_position(self.folder, self.name, store.log)
+            self._store = store
+        return self._store
+
+    def open_or_create(self) -> Store:
+        """Return the store, made now if there is none.
+
+        Raises:
+            NotEmptyError: There is something else.
+            NotFoundError: The folder that it would be in is not there.
+            OtherStoreError, RemoteRewoundError: It is not what it was.
+        """
+        try:
+            return self.open()
+        except NoStoreError:
+            self.check_creatable()
+        # Should another first push be faster, its store serves as well.
+        with suppress(StoreExistsError):
+            Log.create(self.backend, store_id=self.context.nonce())
+        return self.open()
+
+    def check_creatable(self) -> None:
+        """Check what `open_or_create` would.
+
+        Raises:
+            NotEmptyError: There is something else.
+            NotFoundError: The folder that it would be in is not there.
+        """
+        if not isinstance(self.backend, LocalBackend):
+            return
+        folder = self.backend.root
+        # A first push that was killed leaves a `tmp`. Last of all: another one may make the store just now.
+        taken = any(path.name != "tmp" for path in folder.iterdir()) if folder.is_dir() else folder.exists()
+        if taken and not self.is_store:
+            raise NotEmptyError(folder)
+        if not folder.is_dir() and not folder.parent.is_dir():
+            # Perhaps a disk that is not mounted: a store made in its place would vanish under it.
+            message = f"{folder.parent} is not there, so no store can be made in it"
+            raise NotFoundError(message)
+
+    def empty_database(self) -> ObjectDatabase:
+        """Return the database of a store that is still to be made."""
+        return ObjectDatabase(self.backend)
+
+    def remember(self) -> None:
+        """Remember how far the remote's log has been read."""
+        if self.folder is not None and self._store is not None:
+            remember_position(self.folder, self._store.log)
+
+
+def find_remote(config: Config, control: Path, name: str, context: Context) -> Remote:
+    """Return the configured remote *name* of the repository whose control folder is *control*.
+
+    Raises:
+        RemoteNotFoundError: There is none.
+    """
+    address = config.remotes().get(name)
+    if address is None:
+        raise RemoteNotFoundError(name)
+    backend = open_backend(address, control.parent)
+    return Remote(name, address, backend, context, remote_folder(control, name))

@@ -1,0 +1,249 @@
+"""From one store to another: which packs, frames and objects are sent, and sending them.
+
+A pack of which all is missing there goes as it is, under its own name. Else a frame goes as it is if
+at least half of it is missing and nothing in it is foreign to what is sent; of all others, only the
+missing objects go, compressed together anew. So nothing that no version has, such as a file that was
+staged once and taken back, ever leaves its store.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import CorruptionError
+from dsvc.model.ids import ID_LENGTH
+from dsvc.odb import frame
+from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.marks import WANTED
+from dsvc.odb.pack import DATA_PACK_SIZE, METADATA_PACK_SIZE
+from dsvc.odb.pack_reader import StoredPack, check_frame, frame_bytes, open_pack
+from dsvc.odb.receive import PackReceiver
+from dsvc.odb.writer import Sealed
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.backend import Backend, KeyNotFoundError
+from dsvc.transport.closure import Closure
+
+__all__ = ["Plan", "Sent", "make_plan", "send"]
+
+# Smaller packs and frames are put together, or a store of many small pushes would have as many files.
+_SMALL_PACK: Final = 4
+_SMALL_FRAME: Final = 256 * 1024
+
+
+class Plan(msgspec.Struct):
+    """What has to go: *whole* packs, *frames* of others by number, and *objects* by kind.
+
+    *count* objects of *raw* bytes, about *stored* bytes as packed; *relied* are packs of the
+    target that hold what is not sent.
+    """
+
+    whole: list[StoredPack] = []
+    frames: list[tuple[StoredPack, list[int]]] = []
+    objects: dict[int, list[bytes]] = {}
+    relied: frozenset[str] = frozenset()
+    count: int = 0
+    raw: int = 0
+    stored: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is missing there."""
+        return not self.count
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What was sent: *sealed* is for the log, *bytes* those that travelled, which a second attempt saves."""
+
+    sealed: Sealed
+    bytes: int
+
+
+def make_plan(closure: Closure, backend: Backend) -> Plan:
+    """Plan to send what *closure* marks as wanted, from packs in *backend*.
+
+    Raises:
+        CorruptionError: A pack is missing or damaged.
+    """
+    plan = Plan(relied=frozenset(closure.relied))
+    wanted = _wanted_of_frames(closure, plan)
+    small: dict[int, list[StoredPack]] = defaultdict(list)
+    anew: set[tuple[str, int]] = set()
+    for name in sorted(wanted):
+        pack = _open(backend, name)
+        verdicts = list(_verdicts(closure, backend, pack, wanted[name]))
+        plan.stored += sum(_stored_part(pack, number, wanted[name]) for number in range(len(verdicts)))
+        if not all(verdicts):
+            _take_frames(plan, anew, pack, wanted[name], verdicts)
+        elif pack.length * _SMALL_PACK >= (METADATA_PACK_SIZE if pack.footer.content else DATA_PACK_SIZE):
+            plan.whole.append(pack)
+        else:
+            small[pack.footer.content].append(pack)
+    for packs in small.values():
+        if len(packs) == 1:
+            plan.whole.append(packs[0])
+            continue
+        for pack in packs:
+            large = [record.header.raw_length >= _SMALL_FRAME for record in pack.footer.frames]
+            _take_frames(plan, anew, pack, wanted[pack.name], large)
+    plan.objects = _objects_of(closure, anew)
+    return plan
+
+
+def _open(backend: Backend, name: str) -> StoredPack:
+    try:
+        return open_pack(backend, name)
+    except KeyNotFoundError:
+        message = f"pack {name} is missing"
+        raise CorruptionError(message) from None
+
+
+def _wanted_of_frames(closure: Closure, plan: Plan) -> dict[str, dict[int, int]]:
+    """Return how many raw bytes are wanted of each frame, by pack and offset; count them in *plan*."""
+    found: dict[str, dict[int, int]] = {}
+    marks = closure.marks
+    for segment, flags in zip(marks.segments, marks.flags, strict=True):
+        rows = list(segment.frame_rows())
+        sizes = [0] * len(rows)
+        for row, flag in enumerate(flags):
+            if flag & WANTED:
+                sizes[segment.frame_of(row)] += segment.length_of(row)
+                plan.count += 1
+        for (pack, offset, *_), size in zip(rows, sizes, strict=True):
+            if size:
+                frames = found.setdefault(segment.packs[pack], {})
+                frames[offset] = frames.get(offset, 0) + size
+        plan.raw += sum(sizes)
+    return found
+
+
+def _verdicts(closure: Closure, backend: Backend, pack: StoredPack, wanted: dict[int, int]) -> Iterator[bool]:
+    """Yield for each frame of *pack* whether it may go as it is."""
+    for number, record in enumerate(pack.footer.frames):
+        size = wanted.get(record.offset, 0)
+        if size == record.header.raw_length:
+            yield True
+        else:
+            yield 2 * size >= record.header.raw_length and _is_native(closure, backend, pack, number)
+
+
+def _is_native(closure: Closure, backend: Backend, pack: StoredPack, number: int) -> bool:
+    """Tell whether every object of a frame is wanted or there anyway."""
+    ids, _ = check_frame(pack, number, frame_bytes(backend, pack, number))
+    return all(closure.marks.is_marked(object_id, WANTED) or object_id in closure.target for object_id in _split(ids))
+
+
+def _split(ids: bytes) -> list[bytes]:
+    return [ids[start : start + ID_LENGTH] for start in range(0, len(ids), ID_LENGTH)]
+
+
+def _stored_part(pack: StoredPack, number: int, wanted: dict[int, int]) -> int:
+    record = pack.footer.frames[number]
+    return record.header.stored_length * wanted.get(record.offset, 0) // max(1, record.header.raw_length)
+
+
+def _take_frames(
+    plan: Plan, anew: set[tuple[str, int]], pack: StoredPack, wanted: dict[int, int], verdicts: list[bool]
+) -> None:
+    numbers = [number for number, as_it_is in enumerate(verdicts) if as_it_is]
+    if numbers:
+        plan.frames.append((pack, numbers))
+    anew.update(
+        (pack.name, record.offset)
+        for record, as_it_is in zip(pack.footer.frames, verdicts, strict=True)
+        if not as_it_is and wanted.get(record.offset)
+    )
+
+
+def _objects_of(closure: Closure, anew: set[tuple[str, int]]) -> dict[int, list[bytes]]:
+    """Return the wanted objects in the frames *anew*, by kind."""
+    objects: dict[int, list[bytes]] = defaultdict(list)
+    marks = closure.marks
+    for segment, flags in zip(marks.segments, marks.flags, strict=True) if anew else ():
+        chosen = [(segment.packs[pack], offset) in anew for pack, offset, *_ in segment.frame_rows()]
+        for row, flag in enumerate(flags):
+            if flag & WANTED and chosen[segment.frame_of(row)]:
+                objects[segment.location(row).kind].append(segment.id_of(row))
+    return dict(objects)
+
+
+def send(
+    plan: Plan,
+    source: ObjectDatabase,
+    origin: Backend,
+    receiver: PackReceiver,
+    *,
+    threads: int = 1,
+    link: bool = False,
+    progress: Progress = NO_PROGRESS,
+) -> Sent:
+    """Bring what *plan* names from *source*, whose packs are in *origin*, to *receiver*.
+
+    Raises:
+        CorruptionError: Something is not what its id says; it is not brought.
+    """
+    try:
+        sent = _send_packs(plan.whole, origin, receiver, threads=threads, link=link, progress=progress)
+        sent += _send_frames(plan.frames, origin, receiver, progress)
+        sent += _send_objects(plan.objects, source, receiver, progress)
+        sealed = receiver.finish()
+    except BaseException:
+        receiver.discard()
+        raise
+    return Sent(sealed, sent)
+
+
+def _send_packs(
+    packs: list[StoredPack],
+    origin: Backend,
+    receiver: PackReceiver,
+    *,
+    threads: int,
+    link: bool,
+    progress: Progress,
+) -> int:
+    def copy(pack: StoredPack) -> int:
+        sent = receiver.copy(origin, pack, link=link)
+        progress.advance(size=pack.length)
+        return sent
+
+    if threads <= 1 or len(packs) <= 1:
+        return sum(map(copy, packs))
+    # Hashing, decompressing, reading and writing all release the interpreter.
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(copy, sorted(packs, key=lambda pack: -pack.length)))
+
+
+def _send_frames(
+    frames: Iterable[tuple[StoredPack, list[int]]], origin: Backend, receiver: PackReceiver, progress: Progress
+) -> int:
+    sent = 0
+    for pack, numbers in frames:
+        for number in numbers:
+            data = frame_bytes(origin, pack, number)
+            ids, _ = check_frame(pack, number, data)
+            first, end = pack.first[number], pack.first[number + 1]
+            receiver.add_frame(
+                pack.footer.frames[number].header,
+                data[frame.HEADER_LENGTH :],
+                pack.footer.kinds[first:end],
+                pack.footer.lengths[first:end],
+                _split(ids),
+            )
+            sent += len(data)
+            progress.advance(size=len(data))
+    return sent
+
+
+def _send_objects(
+    objects: dict[int, list[bytes]], source: ObjectDatabase, receiver: PackReceiver, progress: Progress
+) -> int:
+    sent = 0
+    for kind, ids in objects.items():
+        for object_id, data in source.stream(kind, ids):
+            receiver.add(kind, object_id, data)
+            sent += len(data)
+            progress.advance(size=len(data))
+    return sent

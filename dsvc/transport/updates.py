@@ -1,0 +1,130 @@
+"""What becomes of a ref that is pushed or fetched, and by which rule."""
+
+from collections.abc import Iterable
+from enum import Enum
+
+import msgspec
+
+from dsvc.history.commits import Commits
+from dsvc.history.walk import is_ancestor
+from dsvc.log.entry import RefChange
+from dsvc.log.refs import TAGS
+from dsvc.log.state import State
+from dsvc.model.ids import Kind, ObjectId
+from dsvc.odb.database import ObjectDatabase
+
+__all__ = ["Exchange", "Outcome", "RefUpdate", "Wish", "changes_of", "judge", "moves_forward", "values_of"]
+
+
+class Outcome(Enum):
+    """What happened to a ref, or would."""
+
+    UNCHANGED = "up to date"
+    NEW = "new"
+    FAST_FORWARD = "fast-forward"
+    FORCED = "forced update"
+    DELETED = "deleted"
+    NOT_FAST_FORWARD = "non-fast-forward"
+    TAG_EXISTS = "already exists"
+    CHECKED_OUT = "checked out there"
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the ref stays as it is, against the user's wish."""
+        return self in (Outcome.NOT_FAST_FORWARD, Outcome.TAG_EXISTS, Outcome.CHECKED_OUT)
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """The ref *target* is to get the value *new* of *source*, None to go; with *force*, whatever it was."""
+
+    source: str
+    target: str
+    new: ObjectId | None
+    force: bool = False
+
+
+class RefUpdate(msgspec.Struct, frozen=True):
+    """The ref *target* goes from *old* to *new*, None where it is not there, because *source* is there."""
+
+    source: str
+    target: str
+    old: ObjectId | None
+    new: ObjectId | None
+    outcome: Outcome
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the ref moves."""
+        return self.outcome is not Outcome.UNCHANGED and not self.outcome.is_rejected
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What a push or a fetch did, or would do.
+
+    *objects* in *commits* versions were missing on the other side, *raw* bytes of them, about *stored*
+    bytes as packed; *sent* bytes travelled, which are fewer after an interruption.
+    """
+
+    updates: list[RefUpdate]
+    objects: int = 0
+    raw: int = 0
+    stored: int = 0
+    sent: int = 0
+    commits: int = 0
+
+    @property
+    def rejected(self) -> list[RefUpdate]:
+        """The refs that stay as they are."""
+        return [update for update in self.updates if update.outcome.is_rejected]
+
+
+def values_of(updates: Iterable[RefUpdate]) -> list[ObjectId]:
+    """Return the values that refs get."""
+    return [update.new for update in updates if update.new is not None and update.is_change]
+
+
+def changes_of(updates: Iterable[RefUpdate]) -> list[RefChange]:
+    """Return *updates* as the log has them."""
+    return [RefChange(update.target, _hex(update.old), _hex(update.new)) for update in updates if update.is_change]
+
+
+def _hex(value: ObjectId | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+def moves_forward(objects: ObjectDatabase, old: ObjectId, new: ObjectId) -> bool:
+    """Tell whether *new* has *old* among its ancestors, as far as *objects*, where *new* is, can tell."""
+    if objects.kind_of(old) != Kind.COMMIT or objects.kind_of(new) != Kind.COMMIT:
+        return False
+    return is_ancestor(Commits(objects), old, new)
+
+
+def judge(objects: ObjectDatabase, state: State, wishes: Iterable[Wish], *, worked_on: str | None) -> list[RefUpdate]:
+    """Return what becomes of *wishes*, whose values are in *objects*, where the refs are those of *state*.
+
+    *worked_on* is the branch whose files somebody has there: moving it would make them seem changed.
+    """
+    updates = []
+    for wish in wishes:
+        value = state.value(wish.target)
+        old = None if value is None else ObjectId.from_hex(value)
+        outcome = _judge(objects, wish, old)
+        if outcome is not Outcome.UNCHANGED and wish.target == worked_on:
+            outcome = Outcome.CHECKED_OUT
+        updates.append(RefUpdate(wish.source, wish.target, old, wish.new, outcome))
+    return updates
+
+
+def _judge(objects: ObjectDatabase, wish: Wish, old: ObjectId | None) -> Outcome:
+    if old == wish.new:
+        return Outcome.UNCHANGED
+    if wish.new is None:
+        return Outcome.DELETED
+    if old is None:
+        return Outcome.NEW
+    is_tag = wish.target.startswith(TAGS)
+    if not is_tag and moves_forward(objects, old, wish.new):
+        return Outcome.FAST_FORWARD
+    if wish.force:
+        return Outcome.FORCED
+    return Outcome.TAG_EXISTS if is_tag else Outcome.NOT_FAST_FORWARD
