@@ -1,0 +1,146 @@
+"""dsvc clone: a copy of a repository."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from dsvc.cli import console, session
+from dsvc.cli.errors import Failure
+from dsvc.cli.exchange import remote_hints, transferred
+from dsvc.cli.options import Jobs, Quiet, argument, option
+from dsvc.cli.progress_bar import progress_bar
+from dsvc.cli.workers import workers
+from dsvc.config import set_value
+from dsvc.log.refs import HEADS, short_name
+from dsvc.model.paths import quote_path
+from dsvc.repository import RepositoryExistsError, create_repository, open_worktree
+from dsvc.storage.local import storage_error
+from dsvc.transport.address import folder_of, open_backend, redact, resolve_address
+from dsvc.transport.clone import Cloned, choose_head, clone
+from dsvc.transport.remote import Remote, check_remote_name, find_remote
+from dsvc.worktree.worktree import Worktree
+
+__all__ = ["command"]
+
+_EXISTS = 5
+# Says that a clone is not finished, and of what.
+_MARK = "cloning"
+
+
+def command(
+    address: Annotated[str, argument("ADDRESS", help="Where the repository or its store is.")],
+    folder: Annotated[
+        Path | None, argument("FOLDER", help="The new folder; by default it is called as the address.")
+    ] = None,
+    *,
+    branch: Annotated[
+        str | None, option("-b", "--branch", metavar="NAME", help="Check out the branch or tag *NAME*.")
+    ] = None,
+    no_checkout: Annotated[bool, option("-n", "--no-checkout", help="Write no files.")] = False,
+    origin: Annotated[str, option("-o", "--origin", metavar="NAME", help="Call the remote *NAME*.")] = "origin",
+    no_hardlinks: Annotated[
+        bool, option("--no-hardlinks", help="Copy packs, even where they could be shared with the remote.")
+    ] = False,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Clone a repository into a new folder.
+
+    All branches and tags come with their data, the address becomes the remote `origin`, and the
+    files of the default branch are written: of the one that somebody works on there, else of `main`.
+
+    *ADDRESS* is the folder of a repository, or of a store that was pushed to. On the same
+    filesystem, packs are shared with it by hard links: they never change. `--no-hardlinks` makes a copy
+    that has nothing in common with it, as a backup should.
+
+    A clone that was interrupted goes on where it was when the same command is run again.
+
+    Examples:
+        $ dsvc clone /mnt/nas/images
+        $ dsvc clone -b v1.2 ../images old-images
+
+    Exit status:
+        5 the folder exists, and is not empty
+
+    See also:
+        dsvc-pull(1), dsvc-remote(1), dsvc-init(1)
+    """
+    console.set_quiet(quiet)
+    full = resolve_address(address, Path.cwd())
+    check_remote_name(origin)
+    root = Path(os.path.normpath(Path.cwd() / (folder or _default_folder(full))))  # noqa: PTH100 (links stay)
+    context = session.make_context(session.load_config())
+    source = Remote(redact(address), full, open_backend(full, Path.cwd()), context)
+    # All that can be wrong with it is said before anything is made.
+    with remote_hints(source.name, full):
+        choose_head(source.open().state(), branch)
+    _check_free(root, full)
+    console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
+    worktree = _make(root, full, origin)
+    other = find_remote(worktree.config, worktree.control, origin, worktree.store.context)
+    try:
+        with remote_hints(origin, full), progress_bar() as progress:
+            cloned = clone(
+                worktree,
+                other,
+                branch=branch,
+                checkout=not no_checkout,
+                link=not no_hardlinks,
+                workers=workers(worktree.config, jobs),
+                progress=progress,
+            )
+    except BaseException:
+        console.hint(f"what has come is kept in {quote_path(os.fsencode(root))}: run the same again to go on")
+        raise
+    _set_upstream(worktree, origin, cloned)
+    (worktree.control / _MARK).unlink(missing_ok=True)
+    _report(cloned)
+
+
+def _default_folder(full: str) -> str:
+    folder = folder_of(full, Path.cwd())
+    path = Path(full.rstrip("/")) if folder is None else folder
+    name = path.parent.name if path.name == ".dsvc" else path.name
+    return name.removesuffix(".dsvc") or "clone"
+
+
+def _check_free(root: Path, full: str) -> None:
+    """Check that *root* is not there, is empty, or is what an interrupted clone of the same address has left."""
+    found = None
+    with suppress(OSError, UnicodeDecodeError):
+        found = (root / ".dsvc" / _MARK).read_text("utf-8")
+    if found != full and root.exists() and (not root.is_dir() or any(root.iterdir())):
+        message = f"{quote_path(os.fsencode(root))} exists and is not an empty folder"
+        raise Failure(message, code=_EXISTS)
+
+
+def _make(root: Path, full: str, origin: str) -> Worktree:
+    control = root / ".dsvc"
+    try:
+        control.mkdir(parents=True, exist_ok=True)
+        (control / _MARK).write_text(full, "utf-8")
+    except OSError as error:
+        raise storage_error(error, f"make {quote_path(os.fsencode(root))}") from error
+    with suppress(RepositoryExistsError):
+        create_repository(root, session.make_context(session.load_config()), store_id=session.nonce())
+    set_value(control / "config.toml", f"remote.{origin}.url", full)
+    config = session.load_config(control)
+    return open_worktree(control, session.make_context(config), config)
+
+
+def _set_upstream(worktree: Worktree, origin: str, cloned: Cloned) -> None:
+    if origin != "origin" and cloned.head is not None and cloned.head.startswith(HEADS):
+        name = cloned.head.removeprefix(HEADS)
+        set_value(worktree.control / "config.toml", f"branch.{name}.remote", origin)
+        set_value(worktree.control / "config.toml", f"branch.{name}.merge", name)
+
+
+def _report(cloned: Cloned) -> None:
+    line = transferred(cloned.exchange, "fetched")
+    if line:
+        console.say(line)
+    if cloned.head is None:
+        console.warn("you appear to have cloned an empty repository")
+    elif cloned.files:
+        console.say(f"checked out {short_name(cloned.head)}: {console.plural(cloned.files, 'file')}")

@@ -1,0 +1,126 @@
+"""dsvc diff: what changed between files, what is staged, and versions."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Final
+
+from dsvc.cli import console
+from dsvc.cli.changes import ChangePrinter, NameOnly, NameStatus, NoRenames, Patch, Shape, Stat, with_renames
+from dsvc.cli.errors import Failure, UsageError
+from dsvc.cli.history import History, open_history
+from dsvc.cli.options import Json, NullTerminated, argument, option
+from dsvc.history.content import read_content
+from dsvc.history.diff import Change
+from dsvc.history.revisions import split_range
+from dsvc.history.tree import Tree
+from dsvc.history.walk import merge_bases
+from dsvc.model.tree import Entry
+from dsvc.worktree.diff import diff_from_version, diff_unstaged, diff_versions, read_file
+from dsvc.worktree.pathspec import Pathspec
+
+__all__ = ["command"]
+
+_DIFFERENT: Final = 1
+_NOT_FOUND: Final = 4
+
+
+def command(
+    words: Annotated[tuple[str, ...], argument("REVISION", help="One version, or two, or `A..B`, or `A...B`.")] = (),
+    paths: Annotated[
+        tuple[bytes, ...] | None, argument("PATH", help="Show only changes of these.", after_dashes=True)
+    ] = None,
+    *,
+    staged: Annotated[bool, option("--staged", "--cached", help="Compare what is staged, not the files.")] = False,
+    stat: Stat = False,
+    name_status: NameStatus = False,
+    name_only: NameOnly = False,
+    patch: Patch = False,
+    no_renames: NoRenames = False,
+    exit_code: Annotated[bool, option("--exit-code", help="Exit with 1 if there are differences.")] = False,
+    quiet: Annotated[
+        bool, option("-q", "--quiet", help="Print nothing, and exit with 1 if there are differences.")
+    ] = False,
+    null: NullTerminated = False,
+    json: Json = False,
+) -> int:
+    """Show changes between files, what is staged, and versions.
+
+    Without arguments: from what is staged to the files. With `--staged`: from the last commit, or from
+    *REVISION*, to what is staged. With one revision: from that to the files. With two, or
+    `A..B`: from the first to the second; `A...B` is from where both parted to the second. Files that
+    are not tracked are not looked at.
+
+    Texts up to 1 MiB are shown as a patch, which `git apply` and `patch -p1` take. Of other files
+    the sizes are shown, and how many chunks both versions share. Renames are found by content.
+
+    Examples:
+        $ dsvc diff
+        $ dsvc diff --staged --stat
+        $ dsvc diff v1.0 v1.1 --name-status -- labels
+        $ dsvc diff --quiet || echo "there are edits"
+
+    Exit status:
+        1 there are differences, with `--exit-code` or `--quiet`
+        4 there is no such revision
+
+    See also:
+        dsvc-status(1), dsvc-log(1), dsvc-show(1), dsvc-revisions(7)
+    """
+    shape = Shape.chosen(names=name_only, status=name_status, stat=stat, patch=patch, json=json, null=null)
+    shape = shape or Shape(patch=True, json=json)
+    history = open_history()
+    revisions, pathspec = history.split(words, paths)
+    changes, with_files = _changes(history, revisions, pathspec, staged=staged)
+    changes = with_renames(changes, renames=not no_renames)
+    if quiet:
+        return _DIFFERENT if next(iter(changes), None) is not None else 0
+    printer = ChangePrinter(shape, history.objects, _reader(history) if with_files else None)
+    with console.pager(history.worktree.config):
+        found = printer.print(changes)
+    return _DIFFERENT if found and exit_code else 0
+
+
+def _changes(
+    history: History, revisions: Sequence[str], pathspec: Pathspec, *, staged: bool
+) -> tuple[Iterable[Change], bool]:
+    """Return what changed, and whether that is about files of the worktree."""
+    worktree, state = history.worktree, history.state
+    if staged:
+        if len(revisions) > 1 or any(map(split_range, revisions)):
+            message = "`--staged` takes one revision"
+            raise UsageError(message)
+        old = history.tree(revisions[0] if revisions else "HEAD")
+        return diff_versions(old, worktree.staged_tree(state), pathspec), False
+    if not revisions:
+        return diff_unstaged(worktree, state, pathspec), True
+    sides = _sides(history, revisions)
+    if sides is None:
+        return diff_from_version(worktree, state, history.tree(revisions[0]), pathspec), True
+    return diff_versions(*sides, pathspec), False
+
+
+def _sides(history: History, revisions: Sequence[str]) -> tuple[Tree, Tree] | None:
+    """Return both versions, None where there is only one."""
+    parts = split_range(revisions[0]) if len(revisions) == 1 else None
+    if parts is None:
+        if len(revisions) == 1:
+            return None
+        if len(revisions) > 2 or any(map(split_range, revisions)):
+            message = "more than two revisions"
+            raise UsageError(message)
+        return history.tree(revisions[0]), history.tree(revisions[1])
+    left, dots, right = parts
+    if dots == "..":
+        return history.tree(left), history.tree(right)
+    bases = merge_bases(history.commits, history.commit(left), history.commit(right))
+    if not bases:
+        message = f"`{left}` and `{right}` have no history in common"
+        raise Failure(message, code=_NOT_FOUND)
+    return history.commits.tree(bases[0]), history.tree(right)
+
+
+def _reader(history: History) -> Callable[[Entry], bytes]:
+    def read(entry: Entry) -> bytes:
+        # A file that is not as it is staged has no digest yet.
+        return read_content(history.objects, entry) if entry.digest else read_file(history.worktree, entry)
+
+    return read

@@ -1,0 +1,205 @@
+"""What is said, and with which exit code, when a command fails.
+
+The only place that knows both the tree of errors and the names of commands. Classes are looked
+up by name, so that an error's module is loaded only by the command that may raise it.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
+
+from dsvc.cli import console
+from dsvc.errors import DsvcError, InvalidInputError
+
+__all__ = ["EXIT_STATUS", "Failure", "UsageError", "did_you_mean", "exit_code", "guard", "hint", "report"]
+
+Known = TypeVar("Known")
+
+_INTERRUPTED: Final = 130
+_CLOSED_PIPE: Final = 141
+_NOT_FOUND: Final = 4
+_STORAGE: Final = 7
+_DAMAGED: Final = 8
+_NO_SPACE: Final = 9
+# EX_SOFTWARE of sysexits.h: a bug, so it must not look like anything that a script handles.
+_UNEXPECTED: Final = 70
+
+# The nearest class decides; see EXIT STATUS in dsvc(1).
+_EXIT_CODES: Final = {
+    "InvalidInputError": 2,
+    "NotARepositoryError": 3,
+    "NotFoundError": _NOT_FOUND,
+    "NothingToCommitError": 1,
+    # Names that people give are resolved before; what is missing then, the store has lost.
+    "ObjectNotFoundError": _DAMAGED,
+    "KeyNotFoundError": _DAMAGED,
+    "ConflictError": 5,
+    "AlreadyExistsError": 5,
+    "BusyError": 6,
+    "StorageError": _STORAGE,
+    "CorruptionError": _DAMAGED,
+    "NoSpaceError": _NO_SPACE,
+    "RefusedError": 10,
+}
+
+# What dsvc(1) says; the test of the frame compares the two tables.
+EXIT_STATUS: Final = (
+    ("0", "Done."),
+    ("1", "There are differences, or nothing to do, where that was asked."),
+    ("2", "The command line, a name or a value cannot be used as it is."),
+    ("3", "Not in a repository."),
+    ("4", "What was named is not there."),
+    ("5", "A conflict: two changes meet, or the name is taken."),
+    ("6", "Another process is at work on the same thing; try again."),
+    ("7", "The disk or the network failed; try again."),
+    ("8", "Stored data is damaged; run `dsvc fsck`."),
+    ("9", "No space is left."),
+    ("10", "Refused, because it would harm what is published or protected."),
+    ("70", "A bug in dsvc."),
+    ("130", "Interrupted."),
+    ("141", "Whoever read the output stopped reading."),
+)
+
+_FSCK: Final = "to see what is damaged, run `dsvc fsck`"
+
+_HINTS: Final[dict[str, str]] = {
+    "NotARepositoryError": "to make a repository here, run `dsvc init`",
+    "BusyError": "another dsvc is at work here; wait for it, then try again",
+    "CorruptionError": _FSCK,
+    "DestinationExistsError": "to overwrite a file, use `dsvc mv --force`",
+    "FileChangingError": "run the same command again once nothing writes to it; nothing was staged",
+    "IgnoredPathError": "to add it all the same, use `dsvc add --force`",
+    "KeyNotFoundError": _FSCK,
+    "LocalChangesError": "commit them, or give them up with `dsvc restore`",
+    "NothingToCommitError": "to stage what changed, run `dsvc add`; `dsvc status` shows what that is",
+    "ObjectNotFoundError": _FSCK,
+    "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
+    "UnsavedChangesError": "to remove them all the same, use `dsvc rm --force`; to keep the files, `--cached`",
+    "UnsupportedFormatError": "a newer dsvc wrote this; update yours",
+    "NoSpaceError": "free some room, then run the same command again; nothing was lost",
+}
+
+
+Similar = tuple[str, Iterable[str]]
+
+
+class UsageError(InvalidInputError):
+    """The words of the command line do not fit the command.
+
+    *similar* is a word and the names that it may have been meant for.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, similar: Similar | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint or (did_you_mean(*similar) if similar else None)
+
+
+class Failure(DsvcError):  # noqa: N818 (raised by commands, never handled by name)
+    """A command cannot go on, with the exit code *code*."""
+
+    def __init__(self, message: str, *, code: int, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str | None:
+    """Return a question after the names nearest to *word*, if any is near."""
+    import difflib  # 3 ms, only after a mistake
+
+    near = difflib.get_close_matches(word, sorted(set(names)), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else None
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code for *error*."""
+    if isinstance(error, Failure):
+        return error.code
+    if isinstance(error, DsvcError):
+        return _nearest(error, _EXIT_CODES) or _UNEXPECTED
+    if isinstance(error, FileNotFoundError):
+        return _NOT_FOUND
+    if isinstance(error, OSError):
+        return _NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else _STORAGE
+    return _UNEXPECTED
+
+
+def hint(error: BaseException) -> str | None:
+    """Return what to do about *error*, naming the command to type where there is one."""
+    if isinstance(error, UsageError):
+        return error.hint or "see `dsvc help`"
+    if isinstance(error, Failure):
+        return error.hint
+    return _nearest(error, _HINTS)
+
+
+def _nearest(error: BaseException, table: Mapping[str, Known]) -> Known | None:
+    return next((table[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in table), None)
+
+
+def report(error: Exception) -> int:
+    """Say on stderr what went wrong, and return the exit code."""
+    code = exit_code(error)
+    if os.environ.get("DSVC_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    if code == _UNEXPECTED and not isinstance(error, DsvcError):
+        console.error(f"unexpected {type(error).__name__}: {error}{_place(error)}")
+        console.hint("this is a bug in dsvc; run it again with DSVC_TRACEBACK=1 to see where, and report that")
+        return code
+    console.error(_describe(error) if isinstance(error, OSError) else str(error))
+    if advice := hint(error):
+        console.hint(advice)
+    return code
+
+
+def _describe(error: OSError) -> str:
+    reason = (error.strerror or str(error)).lower()
+    if error.filename is None:
+        return reason
+    from dsvc.model.paths import quote_path
+
+    return f"{quote_path(os.fsencode(error.filename))}: {reason}"
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})"  # noqa: PTH119 (no path is meant)
+
+
+def guard(call: Callable[[], int]) -> int:
+    """Run *call* and return its exit code, whatever happens in it."""
+    try:
+        code = _attempt(call)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has seen enough.
+        _discard_output()
+        return _CLOSED_PIPE
+    except OSError as error:
+        _discard_output()
+        return report(error)
+    return code
+
+
+def _attempt(call: Callable[[], int]) -> int:
+    try:
+        return call()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the last handler there is)
+        return report(error)
+
+
+def _discard_output() -> None:
+    # Else Python writes what is left at exit, fails again, and says so.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,117 @@
+"""What push, fetch, pull and clone say of refs and data, in git's words."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from dsvc.cli import console
+from dsvc.cli.errors import Failure, exit_code
+from dsvc.log.refs import TAGS, short_name
+from dsvc.model.ids import ObjectId
+from dsvc.transport.address import redact
+from dsvc.transport.fetch import RemoteDamagedError
+from dsvc.transport.position import OtherStoreError, RemoteRewoundError
+from dsvc.transport.remote import NoStoreError, NotEmptyError, RemoteNotFoundError
+from dsvc.transport.updates import Exchange, Outcome, RefUpdate
+
+__all__ = ["print_json", "remote_hints", "show_refs", "transferred"]
+
+_FLAGS = {
+    Outcome.UNCHANGED: "=",
+    Outcome.NEW: "*",
+    Outcome.FAST_FORWARD: " ",
+    Outcome.FORCED: "+",
+    Outcome.DELETED: "-",
+}
+
+
+@contextmanager
+def remote_hints(name: str, address: str | None = None) -> Iterator[None]:
+    """Add to what goes wrong with the remote *name* what to type."""
+    try:
+        yield
+    except (RemoteRewoundError, OtherStoreError) as error:
+        hint = f"if that is as it should be, as after a restore from a backup, run `dsvc remote accept-rewind {name}`"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    except RemoteNotFoundError as error:
+        hint = f"to add it, run `dsvc remote add {error.name} ADDRESS`; `dsvc remote -v` lists those that there are"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    except NoStoreError as error:
+        hint = "check the address; a new store is made by the first `dsvc push`"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    except NotEmptyError as error:
+        hint = "name a folder that is empty or not there yet, or that of a store"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    except RemoteDamagedError as error:
+        hint = f"to see what is damaged there, run `dsvc fsck {redact(address or 'ADDRESS')}`"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+
+
+def show_refs(updates: Sequence[RefUpdate], heading: str, *, verbose: bool = False) -> bool:
+    """Say what became of each ref, below *heading*; return whether there was anything to say."""
+    shown = [update for update in updates if verbose or update.outcome is not Outcome.UNCHANGED]
+    if not shown:
+        return False
+    console.say(heading)
+    words = [_word(update) for update in shown]
+    sources = [short_name(update.source) or "(none)" for update in shown]
+    width, room = max(map(len, words)), max(map(len, sources))
+    for update, word, source in zip(shown, words, sources, strict=True):
+        flag = _FLAGS.get(update.outcome, "!")
+        why = f" ({update.outcome.value})" if flag in "!+" else ""
+        console.say(f" {flag} {word:{width}}  {source:{room}} -> {short_name(update.target)}{why}")
+    return True
+
+
+def _word(update: RefUpdate) -> str:
+    if update.outcome.is_rejected:
+        return "[rejected]"
+    if update.outcome is Outcome.UNCHANGED:
+        return "[up to date]"
+    if update.outcome is Outcome.DELETED:
+        return "[deleted]"
+    if update.old is None or update.new is None:
+        return f"[new {'tag' if update.target.startswith(TAGS) else 'branch'}]"
+    dots = "..." if update.outcome is Outcome.FORCED else ".."
+    return f"{update.old.short}{dots}{update.new.short}"
+
+
+def transferred(exchange: Exchange, verb: str) -> str | None:
+    """Return one line about the data that was sent, None if there was none."""
+    if not exchange.objects:
+        return None
+    parts = [console.plural(exchange.objects, "object")]
+    if exchange.commits:
+        parts.insert(0, console.plural(exchange.commits, "version"))
+    size = f"{console.format_size(exchange.raw)}, {console.format_size(exchange.stored)} as packed"
+    saved = exchange.stored - exchange.sent
+    there = f", {console.format_size(saved)} of it there already" if saved * 10 > exchange.stored else ""
+    return f"{verb} {' with '.join(parts)} ({size}{there})"
+
+
+def print_json(exchange: Exchange) -> None:
+    """Print one object for each ref, and one for the data."""
+    for update in exchange.updates:
+        console.out_json(
+            {
+                "kind": "ref",
+                "ref": update.target,
+                "source": update.source or None,
+                "old": _hex(update.old),
+                "new": _hex(update.new),
+                "status": update.outcome.name.lower(),
+            }
+        )
+    console.out_json(
+        {
+            "kind": "data",
+            "commits": exchange.commits,
+            "objects": exchange.objects,
+            "raw_bytes": exchange.raw,
+            "stored_bytes": exchange.stored,
+            "sent_bytes": exchange.sent,
+        }
+    )
+
+
+def _hex(value: ObjectId | None) -> str | None:
+    return None if value is None else value.hex()

@@ -1,0 +1,161 @@
+"""Where this run happens, by whom and when: the environment, the clock and the files of the user.
+
+The library is told all of it; nothing below `cli` looks any of it up.
+"""
+
+import os
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dsvc.cli import console
+from dsvc.cli.errors import UsageError
+from dsvc.config import Config, Value, environment_layer, parse_value, read_layer
+
+if TYPE_CHECKING:
+    from dsvc.model.context import Context
+    from dsvc.worktree.worktree import Worktree
+
+__all__ = [
+    "actor",
+    "author",
+    "load_config",
+    "make_context",
+    "nonce",
+    "now",
+    "open_worktree",
+    "set_command",
+    "set_flag",
+    "user_config_file",
+]
+
+# They end the name and the address, so git drops them too.
+_WITHOUT_BRACKETS: Final = dict.fromkeys(map(ord, "<>"))
+
+_flags: Final[dict[str, Value]] = {}
+_run: Final[dict[str, str]] = {}
+
+
+def set_flag(setting: str) -> None:
+    """Let *setting*, KEY=VALUE as after `dsvc -c`, stand above every other layer."""
+    key, equals, text = setting.partition("=")
+    if not equals:
+        message = f"`-c` takes KEY=VALUE, not `{setting}`"
+        raise UsageError(message)
+    _flags[key] = parse_value(key, text)
+
+
+def user_config_file() -> Path:
+    """Return the file of the user's own settings, whether it is there or not."""
+    # XDG's rule on every system, as in git; platformdirs would say the same and take 24 ms.
+    home = os.environ.get("XDG_CONFIG_HOME")
+    folder = Path(home) if home and home.startswith("/") else Path.home() / ".config"
+    return folder / "dsvc" / "config.toml"
+
+
+def set_command(name: str) -> None:
+    """Remember that the command *name* runs, for the log."""
+    # Not its arguments: a remote's address may hold a password.
+    _run["command"] = name
+
+
+def load_config(control: Path | None = None) -> Config:
+    """Return all layers, with that of the repository whose control folder is *control*."""
+    outside = Config(flags=_flags, environment=environment_layer(os.environ), user=read_layer(user_config_file()))
+    return outside.with_repository(control / "config.toml") if control else outside
+
+
+def make_context(config: Config) -> "Context":
+    """Return who acts and when; the author is found out when asked for, which may take another process."""
+    from dsvc.model.context import Context
+
+    signature = cache(lambda: author(config))
+    return Context(author=signature, actor=actor(), command=_run.get("command", "dsvc"), now=now, nonce=nonce)
+
+
+def open_worktree() -> "Worktree":
+    """Open the repository that the working folder is in.
+
+    Raises:
+        NotARepositoryError: It is in none.
+    """
+    from dsvc import repository
+
+    control = repository.find_control(Path.cwd())
+    config = load_config(control)
+    return repository.open_worktree(control, make_context(config), config)
+
+
+def author(config: Config) -> str:
+    """Return who makes a commit, as "Name <address>": from *config*, else git's, else a guess that is said."""
+    name, address = config.text("user.name"), config.text("user.email")
+    if name is None or address is None:
+        from_git = _git_identity()
+        name, address = name or from_git.get("user.name"), address or from_git.get("user.email")
+    if name is None or address is None:
+        name, address = name or _user(), address or actor()
+        console.warn(f"nobody said who you are, so the author is {name} <{address}>")
+        console.hint('to be named rightly, run `dsvc config --user user.name "Your Name"` and the same for user.email')
+    return f"{name.translate(_WITHOUT_BRACKETS)} <{address.translate(_WITHOUT_BRACKETS)}>"
+
+
+def _git_identity() -> dict[str, str]:
+    import subprocess
+
+    command = ["git", "config", "--null", "--get-regexp", r"^user\.(name|email)$"]
+    try:
+        found = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 (no word of it is foreign)
+    except OSError:
+        return {}
+    entries = found.stdout.decode("utf-8", "replace").split("\0")
+    return {key: value.strip() for key, _, value in (entry.partition("\n") for entry in entries) if value.strip()}
+
+
+def actor() -> str:
+    """Return who acts, for the log: the user and the machine."""
+    return f"{_user()}@{os.uname().nodename}"
+
+
+def _user() -> str:
+    for variable in ("LOGNAME", "USER"):
+        if name := os.environ.get(variable):
+            return name
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def now() -> tuple[int, int]:
+    """Return the time in microseconds since 1970, and the local zone's minutes east of Greenwich.
+
+    DSVC_DATE overrides both: seconds since 1970, or a date of ISO 8601.
+    """
+    if stated := os.environ.get("DSVC_DATE"):
+        return _parse_date(stated)
+    moment = time.time_ns()
+    return moment // 1000, time.localtime(moment // 1_000_000_000).tm_gmtoff // 60
+
+
+def _parse_date(text: str) -> tuple[int, int]:
+    from datetime import UTC, datetime, timedelta
+
+    if text.isdecimal():
+        return int(text) * 1_000_000, 0
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"DSVC_DATE is not a date: `{text}`"
+        raise UsageError(message, hint="write 2026-08-01T12:00:00+02:00, or seconds since 1970") from error
+    if moment.tzinfo is None:
+        moment = moment.astimezone()
+    zone = moment.utcoffset() or timedelta()
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1), zone // timedelta(minutes=1)
+
+
+def nonce() -> str:
+    """Return 32 random hexadecimal digits."""
+    return os.urandom(16).hex()
