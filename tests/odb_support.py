@@ -1,0 +1,111 @@
+"""What the tests of the object database share: packs of given objects, and backends that keep a record."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from blake3 import blake3
+from hypothesis import strategies as st
+
+from dsvc.model.ids import Kind, ObjectId, hash_object
+from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.pack import PackWriter, SealedPack, pack_key
+from dsvc.odb.segment import Segment, build_segment, segment_key
+from dsvc.odb.writer import DatabaseWriter
+from dsvc.storage.backend import Backend
+from dsvc.storage.local import LocalBackend
+from dsvc.storage.memory import MemoryBackend
+
+__all__ = [
+    "RecordingBackend",
+    "bytes_of",
+    "chunk_id",
+    "contents",
+    "database_of",
+    "make_pack",
+    "memory_of",
+    "named_segment",
+    "noise",
+    "open_writer",
+]
+
+# Small objects of all sorts: empty, equal, compressible and not.
+contents = st.lists(
+    st.binary(max_size=50) | st.builds(lambda data, times: data * times, st.binary(max_size=20), st.integers(1, 400)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def noise(length: int, seed: int = 0) -> bytes:
+    """Return bytes that do not shrink, the same for ever."""
+    return blake3(seed.to_bytes(8, "little")).digest(length)
+
+
+def make_pack(
+    folder: Path, objects: Sequence[bytes], *, kind: int = Kind.CHUNK, generation: int = 0, name: str = "new"
+) -> SealedPack:
+    """Return a sealed pack of *objects*, its file in *folder*."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    writer = PackWriter(path, metadata=kind != Kind.CHUNK)
+    for data in objects:
+        writer.add(kind, hash_object(kind, data), data)
+    return writer.seal(generation)
+
+
+def named_segment(data: bytes, generation: int = 0) -> Segment:
+    """Return the segment of *data* under its right name."""
+    return Segment(f"{blake3(data).hexdigest()}.{generation}", data)
+
+
+def memory_of(packs: Sequence[SealedPack]) -> tuple[MemoryBackend, Segment]:
+    """Return a backend that has *packs* and one segment of them."""
+    backend = MemoryBackend()
+    for pack in packs:
+        backend.write(pack_key(pack.name), pack.path.read_bytes())
+    segment = named_segment(build_segment(packs))
+    backend.write(segment_key(segment.name), segment.data)
+    return backend, segment
+
+
+def database_of(packs: Sequence[SealedPack]) -> tuple[ObjectDatabase, MemoryBackend]:
+    """Return a database of *packs*, all of them live, and its backend."""
+    backend, segment = memory_of(packs)
+    return ObjectDatabase(backend, packs=[pack.name for pack in packs], segments=[segment.name]), backend
+
+
+def bytes_of(backend: Backend, prefix: str) -> dict[str, bytes]:
+    """Return the values of all keys that begin with *prefix*."""
+    return {key: backend.read(key) for key, _ in backend.list(prefix)}
+
+
+class RecordingBackend(LocalBackend):
+    """A folder that keeps a record of what was read and stored, in order."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.stored: list[str] = []
+        self.ranges: list[tuple[str, tuple[tuple[int, int], ...]]] = []
+
+    def create(self, key: str, value: bytes | bytearray | memoryview) -> None:
+        super().create(key, value)
+        self.stored.append(key)
+
+    def adopt(self, temporary: Path, key: str) -> None:
+        super().adopt(temporary, key)
+        self.stored.append(key)
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        self.ranges.append((key, tuple(ranges)))
+        return super().read_ranges(key, ranges)
+
+
+def open_writer(backend: LocalBackend, generation: int = 0) -> tuple[ObjectDatabase, DatabaseWriter]:
+    """Return an empty database over *backend*, and a writer for it."""
+    database = ObjectDatabase(backend)
+    return database, DatabaseWriter(database, backend, generation=generation)
+
+
+def chunk_id(data: bytes) -> ObjectId:
+    """Return the id of *data* as a chunk."""
+    return hash_object(Kind.CHUNK, data)

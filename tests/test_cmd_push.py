@@ -1,0 +1,137 @@
+"""dsvc push."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunDsvc
+
+
+@pytest.fixture
+def work(repository_folder: Path, run_dsvc: RunDsvc) -> Path:
+    """A repository with one version, and a remote that is not there yet."""
+    (repository_folder / "a.csv").write_text("1,2\n")
+    run_dsvc("add", "-A", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "first", cwd=repository_folder)
+    run_dsvc("remote", "add", "origin", "../remote", cwd=repository_folder)
+    return repository_folder
+
+
+def edit(work: Path, run_dsvc: RunDsvc, text: str) -> None:
+    (work / "a.csv").write_text(text)
+    run_dsvc("commit", "-q", "-a", "-m", text, cwd=work)
+
+
+def test_the_first_push_makes_the_store_and_says_what_it_did(work: Path, run_dsvc: RunDsvc) -> None:
+    result = run_dsvc("push", cwd=work)
+
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[1:] == ["To ../remote", " * [new branch]  main -> main"]
+    assert result.stderr.startswith("sent 1 version with 3 objects (")
+    assert run_dsvc("push", cwd=work).stderr == "Everything up-to-date\n"
+    assert run_dsvc("fsck", "../remote", cwd=work).stderr.startswith("../remote is whole: 1 log entry, ")
+
+
+def test_a_dry_run_makes_nothing(work: Path, run_dsvc: RunDsvc) -> None:
+    result = run_dsvc("push", "-n", cwd=work)
+
+    assert result.stderr.startswith("would send 1 version with 3 objects")
+    assert not (work / "../remote").exists()
+
+
+def test_it_tells_scripts_in_json(work: Path, run_dsvc: RunDsvc) -> None:
+    ref, data = map(json.loads, run_dsvc("push", "--json", cwd=work).lines)
+
+    assert (ref["kind"], ref["ref"], ref["old"], ref["status"]) == ("ref", "refs/heads/main", None, "new")
+    assert len(ref["new"]) == 64
+    assert (data["kind"], data["commits"], data["objects"]) == ("data", 1, 3)
+
+
+def test_quiet_says_nothing(work: Path, run_dsvc: RunDsvc) -> None:
+    assert run_dsvc("push", "-q", cwd=work).stderr == ""
+
+
+def test_a_rejected_branch_is_a_conflict_with_a_hint(work: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("push", cwd=work)
+    run_dsvc("clone", "-q", "../remote", "../other", cwd=work)
+    edit(work.parent / "other", run_dsvc, "theirs")
+    run_dsvc("push", "-q", cwd=work.parent / "other")
+    edit(work, run_dsvc, "ours")
+
+    result = run_dsvc("push", cwd=work, code=5)
+
+    assert " ! [rejected]  main -> main (non-fast-forward)" in result.stderr
+    assert "error: rejected: main (non-fast-forward)" in result.stderr
+    assert "hint: the remote has versions that are not here: run `dsvc pull`" in result.stderr
+    forced = run_dsvc("push", "--force", cwd=work)
+    assert " + " in forced.stderr
+    assert "(forced update)" in forced.stderr
+
+
+def test_all_branches_and_tags_can_be_pushed(work: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("branch", "vision/imagenet", cwd=work)
+    run_dsvc("tag", "v1", cwd=work)
+
+    run_dsvc("push", "-q", "--all", "--tags", cwd=work)
+
+    run_dsvc("clone", "-q", "../remote", "../other", cwd=work)
+    assert run_dsvc("tag", cwd=work.parent / "other").lines == ["v1"]
+    branches = run_dsvc("branch", "-r", cwd=work.parent / "other").stdout.split()
+    assert branches == ["origin/main", "origin/vision/imagenet"]
+
+
+def test_a_branch_can_be_removed_there(work: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("push", "-q", "origin", "main", "main:old", cwd=work)
+
+    assert " - [deleted]  (none) -> old" in run_dsvc("push", "origin", "--delete", "old", cwd=work).stderr
+    run_dsvc("push", "origin", "--delete", "old", cwd=work, code=4)
+    run_dsvc("push", "--delete", cwd=work, code=2)
+
+
+def test_the_upstream_is_remembered(work: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("remote", "add", "backup", "../backup", cwd=work)
+
+    run_dsvc("push", "-u", "backup", "main:copy", cwd=work)
+
+    assert run_dsvc("config", "branch.main.remote", cwd=work).lines == ["backup"]
+    assert run_dsvc("config", "branch.main.merge", cwd=work).lines == ["copy"]
+
+
+def test_the_branch_that_somebody_works_on_there_is_not_moved(work: Path, run_dsvc: RunDsvc) -> None:
+    other = work.parent / "other"
+    run_dsvc("clone", "-q", work, other)
+    edit(other, run_dsvc, "new")
+
+    result = run_dsvc("push", cwd=other, code=5)
+
+    assert "(checked out there)" in result.stderr
+    run_dsvc("push", "-q", "origin", "main:from-other", cwd=other)
+    assert run_dsvc("status", "-s", cwd=work).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["nowhere"], 4),
+        (["origin", "nothing"], 4),
+        (["origin", "main:refs/worktrees/main"], 10),
+        (["origin", "a b:c"], 4),
+        (["origin", "main:a..b"], 2),
+        (["--all", "origin", "main"], 2),
+        (["s3://bucket/x", "main"], 2),
+        (["/no/such/folder", "main"], 4),
+    ],
+)
+def test_what_cannot_be_pushed_is_refused(work: Path, run_dsvc: RunDsvc, arguments: list[str], code: int) -> None:
+    result = run_dsvc("push", *arguments, cwd=work, code=code)
+
+    assert result.stderr.startswith("error: ")
+
+
+def test_a_repository_without_a_version_has_nothing_to_push(repository_folder: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("remote", "add", "origin", "../remote", cwd=repository_folder)
+
+    result = run_dsvc("push", cwd=repository_folder, code=4)
+
+    assert result.stderr.startswith("error: there is no commit to push yet")

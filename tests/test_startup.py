@@ -1,0 +1,58 @@
+"""What a command does not need is not loaded: start-up time, told by modules and not by a clock."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dsvc.cli.commands import COMMANDS
+from tests.conftest import RunDsvc
+
+# What draws, and what speaks to clouds, services and databases of others.
+SELDOM_NEEDED = {
+    "adlfs", "azure", "asyncio", "botocore", "boto3", "dask", "distributed", "duckdb", "gcsfs", "google", "mlflow",
+    "paramiko", "platformdirs", "pydantic", "requests", "rich", "s3fs", "starlette", "typer", "aiohttp",
+}  # fmt: skip
+
+
+def _loaded(words: list[str], environment: dict[str, str], folder: Path) -> set[str]:
+    code = (
+        "import sys\nbefore = set(sys.modules)\nfrom dsvc.__main__ import main\nmain()\n"
+        "sys.stderr.write('\\n' + ' '.join(sorted(set(sys.modules) - before)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environment, cwd=folder, capture_output=True, text=True, check=True
+    )
+    return set(ended.stderr.splitlines()[-1].split())
+
+
+def _packages(modules: set[str]) -> set[str]:
+    return {module.partition(".")[0] for module in modules}
+
+
+def test_the_version_loads_nothing_but_itself(environment: dict[str, str], tmp_path: Path) -> None:
+    loaded = _loaded(["--version"], environment, tmp_path)
+
+    assert {name for name in loaded if name.startswith("dsvc")} == {"dsvc", "dsvc.__main__"}
+    assert _packages(loaded) & {"re", "inspect", "pathlib", "dataclasses"} == set()
+
+
+def test_help_loads_no_command(environment: dict[str, str], tmp_path: Path) -> None:
+    loaded = _loaded(["help"], environment, tmp_path)
+
+    assert {name for name in COMMANDS if f"dsvc.cli.{name}" in loaded} == {"help"}
+
+
+@pytest.mark.parametrize("words", [["config", "--list"], ["status"], ["log"], ["ls"], ["branch"], ["add", "."]])
+def test_no_everyday_command_loads_what_it_seldom_needs(
+    words: list[str], environment: dict[str, str], repository_folder: Path, run_dsvc: RunDsvc
+) -> None:
+    (repository_folder / "file").write_text("data")
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "First", cwd=repository_folder)
+
+    loaded = _loaded(words, environment, repository_folder)
+
+    assert _packages(loaded) & SELDOM_NEEDED == set()
+    assert {name for name in COMMANDS if f"dsvc.cli.{name}" in loaded} == {words[0]}
