@@ -175,6 +175,11 @@ class Config(msgspec.Struct, frozen=True):
         value = self.get(name)
         return value if isinstance(value, tuple) else ()
 
+    def upstream(self, branch: str) -> tuple[str, str]:
+        """Return the remote and its branch that *branch* follows: by default the same name of `origin`."""
+        remote = self.text(f"branch.{branch}.remote") or "origin"
+        return remote, self.text(f"branch.{branch}.merge") or branch
+
     def remotes(self) -> dict[str, str]:
         """Return the address of each remote by its name."""
         return {

@@ -107,7 +107,7 @@ class Frame(NamedTuple):
     offset: int
     stored: int
     raw: int
-    count: int
+    objects: int
     codec: int
     checksum: bytes
 
@@ -127,14 +127,14 @@ class Pack:
         position, first, self.raws = 16, 0, list[bytes]()
         for number, frame in enumerate(self.frames):
             check(frame.offset == position, "a gap between frames")
-            prefix = struct.pack("<4sBBHIIII", b"DSVF", frame.codec, 0, 0, frame.raw, frame.stored, frame.count, 0)
+            prefix = struct.pack("<4sBBHIIII", b"DSVF", frame.codec, 0, 0, frame.raw, frame.stored, frame.objects, 0)
             check(data[position : position + 56] == prefix + frame.checksum, "another frame header")
             payload = data[position + 56 : position + 56 + frame.stored]
             check(blake3(prefix + payload).digest() == frame.checksum, "another frame")
             check(frame.codec in (0, 1), "an unknown codec")
             self.raws.append(_unzip(payload, frame.raw) if frame.codec else payload)
             place = 0
-            for index in range(first, first + frame.count):
+            for index in range(first, first + frame.objects):
                 kind, length = self.kinds[index], self.lengths[index]
                 found = object_id(kind, self.raws[-1][place : place + length])
                 check(ids is None or ids[32 * index : 32 * index + 32] == found, "another id")
@@ -142,7 +142,7 @@ class Pack:
                 self.objects[found] = (number, place, length, kind)
                 place += length
             check(place == frame.raw, "objects that do not fill their frame")
-            first += frame.count
+            first += frame.objects
             position += 56 + frame.stored
         check(position == footer_at and first == len(self.kinds), "frames that do not reach the footer")
         check(ids is not None or self.content == 0, "metadata without ids")
@@ -199,7 +199,13 @@ def read_segment(name: str, data: bytes) -> dict[bytes, tuple[str, int, int, int
     ids = [prefix.to_bytes(8, "big") + rest[24 * row : 24 * row + 24] for row, prefix in enumerate(prefixes)]
     check(ids == sorted(set(ids)), "ids out of order")
     return {
-        one: (f"{names[pack_of[frame]][:2]}/{names[pack_of[frame]]}", offsets[frame], places[row], lengths[row], kinds[row])
+        one: (
+            f"{names[pack_of[frame]][:2]}/{names[pack_of[frame]]}",
+            offsets[frame],
+            places[row],
+            lengths[row],
+            kinds[row],
+        )
         for row, (one, frame) in enumerate(zip(ids, of_frame, strict=True))
     }
 
@@ -313,7 +319,9 @@ class StoreReader:
 
     def _check_change(self, change: dict[str, Any], changed: set[str]) -> None:
         refs, gone = self.state.refs, self.state.gone
-        void_unless(change.keys() <= {"ref", "old", "new", "prev", "publish"} and change.keys() >= {"ref", "old", "new"})
+        void_unless(
+            change.keys() <= {"ref", "old", "new", "prev", "publish"} and change.keys() >= {"ref", "old", "new"}
+        )
         ref, new = change["ref"], change["new"]
         value, last, published = refs.get(ref, (None, gone.get(ref, 0), False))
         void_unless(ref.startswith("refs/") and ref.count("/") >= 2 and ref not in changed)
@@ -400,8 +408,7 @@ class StoreReader:
             return data
 
         if root is not None:
-            for key, value in walk(read, bytes.fromhex(root), is_tree=False):
-                yield key, value
+            yield from walk(read, bytes.fromhex(root), is_tree=False)
 
     # Objects.
 
@@ -484,9 +491,7 @@ def walk(read: Any, root: bytes, *, is_tree: bool) -> Iterator[Any]:
     yield from items
 
 
-def _walk(
-    read: Any, page: bytes, level: int | None, *, is_tree: bool, last: bool
-) -> tuple[list[Any], bytes, int, int]:
+def _walk(read: Any, page: bytes, level: int | None, *, is_tree: bool, last: bool) -> tuple[list[Any], bytes, int, int]:
     version, found, children = unpack(read(page))
     check(version == 1 and (level is None or found == level) and found < 16, "another level")
     keys = [child[0].replace(b"/", b"\0") if is_tree and not found else child[0] for child in children]

@@ -28,7 +28,7 @@ from dsvc.worktree.undo import redo, undo
 from dsvc.worktree.worktree import Worktree
 from tests.conftest import RunDsvc
 from tests.killed import killed_at_step
-from tests.worktree_support import add_all, commit_all, make_worktree, open_copy, read_files, write_files
+from tests.worktree_support import add_all, commit_all, make_context, make_worktree, open_copy, read_files, write_files
 
 
 @pytest.fixture
@@ -287,9 +287,7 @@ class TestRefusals:
         create_branch(worktree.store, "shared", first)
         second = commit_all(worktree, {b"a": b"2"})
         pushed = open_copy(worktree.root).store
-        pushed.context = type(pushed.context)(
-            pushed.context.author, "eve@elsewhere", "push", pushed.context.now, pushed.context.nonce
-        )
+        pushed.context = make_context("push")
         pushed.publish(lambda _: [RefChange("refs/heads/shared", first.hex(), second.hex())])
 
         undone = undo(worktree)

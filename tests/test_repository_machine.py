@@ -77,6 +77,7 @@ CONTENTS: Final[list[Content]] = [
     Link(b"a"),
     Link(b"no such\xff"),
 ]
+ONE_OF: Final[dict[Content, Content]] = {content: content for content in CONTENTS}
 FIRST: Final[dict[bytes, Content]] = {
     b"a/a": b"1",
     b"a/b/a": MANY_CHUNKS,
@@ -91,6 +92,7 @@ SECOND: Final[dict[bytes, Content]] = {
 }
 # Few, so that they meet: files and folders of one name, and names that sort differently as keys.
 PATHS: Final = [b"a", b"a/a", b"a/b", b"a/b/a", b"a.\xff", b"b", b"b/a"]
+COMMANDS: Final = ["init", "add", "rm", "mv", "restore", "commit", "branch", "tag", "switch", "reset", "undo"]
 BRANCHES: Final = ["main", "topic", "deep/topic"]
 
 Place = tuple[bytes, int, int, bytes]
@@ -138,14 +140,14 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="dsvc-machine-", dir=FASTEST))
         self.root = self.folder / "root"
         self.model = Model()
-        self.times = make_context()
-        self.views = [make_worktree(self.root, self.times), self.open()]
+        self.contexts = {name: make_context(name) for name in COMMANDS}
+        self.views = [make_worktree(self.root, self.contexts["init"]), self.open()]
         self.view = self.views[0]
         self.exports = 0
         self.looks_often = True
 
     def open(self) -> Worktree:
-        return open_worktree(self.root / ".dsvc", self.times, Config())
+        return open_worktree(self.root / ".dsvc", self.contexts["init"], Config())
 
     @initialize(looks_often=st.booleans())
     def begin(self, *, looks_often: bool) -> None:
@@ -161,6 +163,11 @@ class RepositoryMachine(RuleBasedStateMachine):
 
     # What people do with files.
 
+    def look(self) -> None:
+        """Let the model have the files as they are."""
+        # One object for each content: a run of the machine keeps hundreds of copies.
+        self.model.files = {path: ONE_OF.setdefault(found, found) for path, found in read_files(self.root).items()}
+
     def put(self, path: bytes, content: Content) -> None:
         target = place(self.root, path)
         for folder in above(path):
@@ -172,7 +179,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         elif target.is_symlink() or target.exists():
             target.unlink()
         write_files(self.root, {path: content})
-        self.model.files = read_files(self.root)
+        self.look()
 
     @rule(path=paths, content=contents)
     def write(self, path: bytes, content: Content) -> None:
@@ -197,7 +204,7 @@ class RepositoryMachine(RuleBasedStateMachine):
                 file.seek(0)
                 file.write(bytes([first ^ 1]))
             os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
-        self.model.files = read_files(self.root)
+        self.look()
 
     @rule(choice=choices)
     def delete(self, choice: int) -> None:
@@ -209,7 +216,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             shutil.rmtree(target)
         else:
             target.unlink()
-        self.model.files = read_files(self.root)
+        self.look()
 
     def is_free(self, path: bytes) -> bool:
         """Tell whether something may be moved to *path*: the folder is there, and nothing in it of that name."""
@@ -223,7 +230,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         if source is None or at_or_below([destination], source) or not self.is_free(destination):
             return
         place(self.root, source).rename(place(self.root, destination))
-        self.model.files = read_files(self.root)
+        self.look()
 
     # What they do with dsvc.
 
@@ -245,8 +252,7 @@ class RepositoryMachine(RuleBasedStateMachine):
         return self.view.store.state()
 
     def begin_command(self, name: str) -> None:
-        store = self.view.store
-        store.context = dataclasses.replace(store.context, command=name)
+        self.view.store.context = self.contexts[name]
 
     def attempt(self, expected: Callable[[], None], action: Callable[[], object], before: Snapshot) -> bool:
         """Do *action*, which should do to the model what *expected* does, or be refused as that is."""

@@ -254,7 +254,7 @@ def test_a_segment_cut_short_or_too_long_is_refused() -> None:
 @given(st.binary(max_size=400), st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 4), min_size=4, max_size=4))
 def test_any_bytes_are_a_segment_or_refused(body: bytes, counts: list[int]) -> None:
     small = [count % 2**32 for count in counts[:2]]
-    data = segment._HEADER.pack(b"DSVCINDX", 1, 0, *small, 0, counts[2], counts[3]) + body
+    data = segment._HEADER.pack(b"DSVCINDX", 1, 0, *small, 0, counts[2], counts[3], bytes(24)) + body
     try:
         one = named_segment(data)
     except MalformedSegmentError:

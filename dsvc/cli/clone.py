@@ -69,7 +69,7 @@ def command(
     console.set_quiet(quiet)
     full = resolve_address(address, Path.cwd())
     check_remote_name(origin)
-    root = Path(os.path.normpath(Path.cwd() / (folder or _default_folder(full))))  # noqa: PTH100 (links stay)
+    root = Path(os.path.normpath(Path.cwd() / (folder or _default_folder(full))))
     context = session.make_context(session.load_config())
     source = Remote(redact(address), full, open_backend(full, Path.cwd()), context)
     # All that can be wrong with it is said before anything is made.

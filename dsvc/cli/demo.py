@@ -43,7 +43,7 @@ def command(
     See also:
         dsvc-concepts(7), dsvc-init(1), dsvc-push(1)
     """
-    root = Path(os.path.normpath(Path.cwd() / (folder or "dsvc-demo")))  # noqa: PTH100 (links stay)
+    root = Path(os.path.normpath(Path.cwd() / (folder or "dsvc-demo")))
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         message = f"{quote_path(os.fsencode(root))} exists and is not an empty folder"
         raise Failure(message, code=_EXISTS, hint="name another one: `dsvc demo FOLDER`")

@@ -63,10 +63,12 @@ def read_place(worktree: Worktree, state: State) -> Place:
     session = worktree.session(state)
     commit_id = session.commit(state)
     branch = None if session.branch is None else session.branch.removeprefix(BRANCHES)
-    ref = None if branch is None else state.refs.get(f"refs/remotes/origin/{branch}")
     upstream = None
-    if ref is not None and commit_id is not None:
-        upstream = Upstream(f"origin/{branch}", *_distance(worktree, commit_id, ObjectId.from_hex(ref.value)))
+    if branch is not None and commit_id is not None:
+        name = "/".join(worktree.config.upstream(branch))
+        ref = state.refs.get(f"refs/remotes/{name}")
+        if ref is not None:
+            upstream = Upstream(name, *_distance(worktree, commit_id, ObjectId.from_hex(ref.value)))
     return Place(branch, commit_id, upstream, session)
 
 

@@ -38,9 +38,9 @@ def command(
     discard_changes: Annotated[
         bool, option("-f", "--discard-changes", "--force", help="Give up local changes.")
     ] = False,
-    guess: Annotated[
-        bool, option("--guess", help="Make the branch from that of a remote, if only a remote has it.")
-    ] = True,
+    no_guess: Annotated[
+        bool, option("--no-guess", help="Do not make the branch from that of a remote, if only a remote has it.")
+    ] = False,
     continue_: Annotated[bool, option("--continue", help="Finish a switch that was interrupted.")] = False,
     abort: Annotated[bool, option("--abort", help="Go back to before a switch that was interrupted.")] = False,
     jobs: Jobs = None,
@@ -92,7 +92,7 @@ def command(
         message = "missing branch to switch to"
         raise UsageError(message)
     else:
-        _switch(switching, branch, guess=guess)
+        _switch(switching, branch, guess=not no_guess)
 
 
 def _switch(switching: Switching, word: str, *, guess: bool) -> None:

@@ -57,12 +57,12 @@ class CheckedPack:
             for number in range(start, end):
                 record = self.pack.footer.frames[number]
                 begin = record.offset - offset
-                self._check(number, view[begin : begin + frame.HEADER_LENGTH + record.header.stored_length])
+                part = view[begin : begin + frame.HEADER_LENGTH + record.header.stored_length]
+                self._check(self.pack, number, part)
 
-    def _check(self, number: int, data: memoryview) -> None:
-        assert self.pack is not None  # noqa: S101 -- it was opened
+    def _check(self, pack: StoredPack, number: int, data: memoryview) -> None:
         try:
-            self.ids[number], _ = check_frame(self.pack, number, data)
+            self.ids[number], _ = check_frame(pack, number, data)
         except DamagedFrameError as error:
             self._find(error.reason)
             self.bad.add(error.offset)

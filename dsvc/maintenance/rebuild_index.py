@@ -23,7 +23,7 @@ from dsvc.model.ids import Kind, hash_object
 from dsvc.model.tree import InnerPage, LeafPage
 from dsvc.odb.frame import FrameHeader
 from dsvc.odb.pack import FrameRecord, PackFooter, SealedPack
-from dsvc.odb.pack_reader import scan_frames
+from dsvc.odb.pack_reader import StoredPack, scan_frames
 from dsvc.odb.segment import Location, Segment, build_segment
 from dsvc.odb.writer import store_segment
 from dsvc.progress import NO_PROGRESS, Progress
@@ -73,7 +73,7 @@ def rebuild_index(store: Store, *, threads: int = 1, progress: Progress = NO_PRO
     for checked in check_packs(store.backend, list(state.packs), full=True, threads=threads, done=done):
         findings.extend(checked.findings)
         if checked.pack is not None:
-            packs.append(_sealed(checked))
+            packs.append(_sealed(checked.pack, checked.ids))
             continue
         rows = rows if rows is not None else _rows_by_frame(old)
         try:
@@ -104,12 +104,10 @@ def _publish(store: Store, base: State, segment: Segment) -> int:
     return len(replaced)
 
 
-def _sealed(checked: CheckedPack) -> SealedPack:
-    """Return *checked* without its damaged frames."""
-    pack = checked.pack
-    assert pack is not None  # noqa: S101 -- the caller looked
+def _sealed(pack: StoredPack, ids_by_frame: Mapping[int, bytes]) -> SealedPack:
+    """Return *pack* with only those frames that *ids_by_frame* has: the sound ones."""
     kinds, lengths, frames, ids = bytearray(), array("I"), [], []
-    for number, frame_ids in sorted(checked.ids.items()):
+    for number, frame_ids in sorted(ids_by_frame.items()):
         first, end = pack.first[number], pack.first[number + 1]
         frames.append(pack.footer.frames[number])
         kinds += pack.footer.kinds[first:end]

@@ -19,7 +19,8 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, islice, repeat
+from operator import eq
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -32,8 +33,10 @@ __all__ = ["Location", "MalformedSegmentError", "Segment", "build_segment", "mer
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
-_HEADER: Final = struct.Struct("<8sHHIIIQQ24x")
+_HEADER: Final = struct.Struct("<8sHHIIIQQ24s")
+_ZEROS: Final = bytes(24)
 _ID: Final = struct.Struct("32s")
+_SPLIT_AT_ONCE: Final = 65_536 * 32
 _SPLIT_ID: Final = struct.Struct(">Q24s")
 _MAGIC: Final = b"DSVCINDX"
 _FILTER_FROM: Final = 65_536
@@ -102,7 +105,9 @@ class _Rows:
         """Return the numbers of the rows in order of the ids; of several with one id the first in storage only."""
         ids = self.ids
         order = sorted(range(len(ids)), key=ids.__getitem__)
-        if len(set(ids)) < len(ids):
+        in_order = map(ids.__getitem__, order)
+        following = map(ids.__getitem__, islice(order, 1, None))
+        if any(map(eq, in_order, following)):
             first: dict[bytes, int] = {}
             for row in order:
                 known = first.setdefault(ids[row], row)
@@ -113,18 +118,20 @@ class _Rows:
 
 
 def _encode(packs: Sequence[str], frames: Sequence[_FrameRow], rows: _Rows) -> bytes:
-    """Return the bytes of a segment of *rows*."""
+    """Return the bytes of a segment of *rows*, which are used up."""
     order = rows.order()
     bits = _filter_bits(len(order))
-    header = _HEADER.pack(_MAGIC, 1, 0, len(packs), len(frames), 0, len(order), bits)
-    joined = b"".join(map(rows.ids.__getitem__, order))
-    prefixes = array("Q", [prefix for prefix, _ in _SPLIT_ID.iter_unpack(joined)])
+    header = _HEADER.pack(_MAGIC, 1, 0, len(packs), len(frames), 0, len(order), bits, _ZEROS)
+    ids = b"".join(map(rows.ids.__getitem__, order))
+    # A million ids as objects take 65 MB, and are not needed any more.
+    rows.ids.clear()
+    prefixes, rests = _split_ids(ids)
     columns = (rows.frames, rows.places, rows.lengths)
     return b"".join(
         (
             header,
             _little(prefixes),
-            b"".join([rest for _, rest in _SPLIT_ID.iter_unpack(joined)]),
+            rests,
             *(_padded(_little(array("I", map(column.__getitem__, order)))) for column in columns),
             _padded(bytes(map(rows.kinds.__getitem__, order))),
             *(_padded(_little(array("I", [row[column] for row in frames]))) for column in range(4)),
@@ -134,6 +141,19 @@ def _encode(packs: Sequence[str], frames: Sequence[_FrameRow], rows: _Rows) -> b
             _encode_filter(prefixes, bits),
         )
     )
+
+
+def _split_ids(ids: bytes) -> tuple["array[int]", bytes]:
+    """Return the prefixes, and the other bytes, of joined *ids*."""
+    prefixes = array("Q")
+    rests: list[bytes] = []
+    view = memoryview(ids)
+    # In pieces, because a number and a string for each of a million ids take 100 MB.
+    for start in range(0, len(ids), _SPLIT_AT_ONCE):
+        pairs = list(_SPLIT_ID.iter_unpack(view[start : start + _SPLIT_AT_ONCE]))
+        prefixes.extend([prefix for prefix, _ in pairs])
+        rests.append(b"".join([rest for _, rest in pairs]))
+    return prefixes, b"".join(rests)
 
 
 def _encode_filter(prefixes: Iterable[int], bits: int) -> bytes:
@@ -201,8 +221,8 @@ class Segment:
         view = memoryview(data)
         if len(view) < _HEADER.size:
             raise MalformedSegmentError(name, "cut short")
-        magic, version, zero, packs, frames, zero2, objects, bits = _HEADER.unpack_from(view)
-        if magic != _MAGIC or version != 1 or zero or zero2:
+        magic, version, zero, packs, frames, zero2, objects, bits, zeros = _HEADER.unpack_from(view)
+        if magic != _MAGIC or version != 1 or zero or zero2 or zeros != _ZEROS:
             raise MalformedSegmentError(name, "unknown header")
         self._view = view
         self._count: int = objects

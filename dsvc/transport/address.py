@@ -73,10 +73,11 @@ def check_address(address: str) -> str:
 
 def folder_of(address: str, base: Path) -> Path | None:
     """Return the folder that *address* leads to from *base*, None if it is none."""
-    scheme = _scheme(address)
-    if scheme not in ("", "file"):
-        return None
-    path = address[len("file://") :].removeprefix("localhost") if scheme else address
+    return _local_path(address, base) if _scheme(address) in ("", "file") else None
+
+
+def _local_path(address: str, base: Path) -> Path:
+    path = address[len("file://") :].removeprefix("localhost") if _scheme(address) else address
     return Path(os.path.normpath(base / path))
 
 
@@ -102,8 +103,7 @@ def has_worktree(backend: Backend) -> bool:
 
 
 def _open_folder(address: str, base: Path) -> Backend:
-    folder = folder_of(address, base)
-    assert folder is not None  # noqa: S101 -- the table says so
+    folder = _local_path(address, base)
     for candidate in (folder / _CONTROL / _STORE, folder / _STORE if folder.name == _CONTROL else folder):
         if (candidate / CONFIG_KEY).is_file():
             return LocalBackend(candidate)

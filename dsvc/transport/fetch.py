@@ -61,11 +61,14 @@ class FetchOptions(msgspec.Struct, frozen=True):
     threads: int = 1
 
 
+_DEFAULT: Final = FetchOptions()
+
+
 def fetch(
     local: Store,
     remote: Remote,
     refspecs: Sequence[Refspec] = (),
-    options: FetchOptions = FetchOptions(),
+    options: FetchOptions = _DEFAULT,
     *,
     progress: Progress = NO_PROGRESS,
     also: Callable[[State], Sequence[RefChange]] = lambda _: (),

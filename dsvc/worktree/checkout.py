@@ -7,7 +7,6 @@ what is wanted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 import msgspec
 
@@ -42,8 +41,6 @@ __all__ = [
     "switch_to",
 ]
 
-_BATCH: Final = 4096
-_BATCH_BYTES: Final = 64 * 1024 * 1024
 
 RefChanges = Callable[[State], list[RefChange]]
 

@@ -9,18 +9,28 @@ import msgspec
 from dsvc.history.head import Head, HeadMove
 from dsvc.log.log import Log
 from dsvc.log.reflog import RefUpdate, reflog
+from dsvc.log.refs import REMOTES
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.worktree.session import BRANCHES, SESSION_REF, Session
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["head_moves", "read_head"]
+__all__ = ["head_moves", "read_head", "upstreams"]
 
 
 def read_head(worktree: Worktree, state: State) -> Head:
     """Return what HEAD is in *state*, for `dsvc.history.revisions`."""
     session = worktree.session(state)
-    return Head(session.branch, session.commit(state), partial(head_moves, worktree.store.log))
+    return Head(
+        session.branch, session.commit(state), partial(head_moves, worktree.store.log), upstreams(worktree, state)
+    )
+
+
+def upstreams(worktree: Worktree, state: State) -> dict[str, str]:
+    """Return the ref of the remote's branch that each branch follows, by the branch's full name."""
+    branches = [ref for ref in state.refs if ref.startswith(BRANCHES)]
+    followed = {ref: worktree.config.upstream(ref.removeprefix(BRANCHES)) for ref in branches}
+    return {ref: f"{REMOTES}{remote}/{branch}" for ref, (remote, branch) in followed.items()}
 
 
 def head_moves(log: Log) -> Iterator[HeadMove]:

@@ -4,7 +4,6 @@ Which operation that is, `dsvc.history.undo` says. Its refs get the values that 
 follow where the operation took them along, by the rules of a switch.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
@@ -91,7 +90,7 @@ def redo(worktree: Worktree, *, workers: Workers = ALONE, progress: Progress = N
 def _acting(worktree: Worktree, command: str) -> Worktree:
     """Return the same worktree, whose changes the log calls *command*."""
     store = worktree.store
-    context = dataclasses.replace(store.context, command=command)
+    context = msgspec.structs.replace(store.context, command=command)
     return Worktree(worktree.root, worktree.control, Store(store.backend, context, log=store.log), worktree.config)
 
 
