@@ -173,7 +173,12 @@ class Model:
 
     def snapshot(self, *, moves_files: bool = False, takes_files: bool = False) -> Snapshot:
         return Snapshot(
-            self.staged, self.head, dict(self.branches), dict(self.tags), moves_files=moves_files, takes_files=takes_files
+            self.staged,
+            self.head,
+            dict(self.branches),
+            dict(self.tags),
+            moves_files=moves_files,
+            takes_files=takes_files,
         )
 
     def remember(self, before: Snapshot) -> None:

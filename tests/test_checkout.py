@@ -61,9 +61,13 @@ def _content(size: int, seed: int) -> bytes:
 
 
 # Few common names, so that versions meet; and any others that a filesystem can hold.
-names = st.sampled_from([b"a", b"b", b"c", b"d e"]) | st.binary(min_size=1, max_size=255).map(
-    lambda name: name.replace(b"\0", b"\n").replace(b"/", b"\\")
-).filter(_is_valid) | st.sampled_from([b"n" * 255, "é" .encode() * 127, b"\xff\xfe", b"-f", b"*?[", b" ", b"\n"])
+names = (
+    st.sampled_from([b"a", b"b", b"c", b"d e"])
+    | st.binary(min_size=1, max_size=255)
+    .map(lambda name: name.replace(b"\0", b"\n").replace(b"/", b"\\"))
+    .filter(_is_valid)
+    | st.sampled_from([b"n" * 255, "é".encode() * 127, b"\xff\xfe", b"-f", b"*?[", b" ", b"\n"])
+)
 contents = st.binary(max_size=40) | st.builds(
     _content,
     st.sampled_from([64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 256 * KIB, 1024 * KIB + 1, 2500 * KIB]),
@@ -571,5 +575,3 @@ class TestConcurrentRefs:
         assert state.value("refs/heads/topic") == first.hex()
         assert worktree.session(state).head == "refs/heads/topic"
         assert is_clean(worktree)
-
-

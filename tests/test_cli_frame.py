@@ -65,7 +65,7 @@ def test_help_of_a_command_is_the_same_however_it_is_asked_for(run_dsvc: RunDsvc
 @pytest.mark.parametrize(
     ("words", "error", "hint"),
     [
-        (["confg"], "`confg` is not a dsvc command", "did you mean `config`?"),
+        (["confgi"], "`confgi` is not a dsvc command", "did you mean `config`?"),
         (["qqqqq"], "`qqqqq` is not a dsvc command", "see `dsvc help`"),
         (["--nonsense", "config"], "unknown option `--nonsense` before the command", "options of a command stand"),
         (["config", "--nonsense"], "unknown option `--nonsense`", "see `dsvc config --help`"),
@@ -74,7 +74,7 @@ def test_help_of_a_command_is_the_same_however_it_is_asked_for(run_dsvc: RunDsvc
         (["config", "a", "b", "c"], "unexpected argument `c`", "see `dsvc config --help`"),
         (["-C"], "option `-C` needs a value", "see `dsvc help`"),
         (["-c", "user.name"], "`-c` takes KEY=VALUE, not `user.name`", "see `dsvc help`"),
-        (["help", "confg"], "no command or guide is called `confg`", "did you mean `config`?"),
+        (["help", "confgi"], "no command or guide is called `confgi`", "did you mean `config`?"),
     ],
 )
 def test_a_mistake_is_one_error_and_one_hint_on_stderr(

@@ -146,3 +146,20 @@ def test_a_detached_head_is_listed_as_such(folder: Path, run_dsvc: RunDsvc) -> N
     assert lines[0].startswith("* (HEAD detached at ")
     assert lines[1:] == ["  first", "  main"]
     assert branches(run_dsvc, folder, "--show-current") == []
+
+
+def test_a_branch_follows_what_it_is_told_to(run_dsvc: RunDsvc, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    run_dsvc("init", str(first))
+    (first / "a").write_text("a")
+    run_dsvc("add", "-A", cwd=first)
+    run_dsvc("commit", "-m", "one", cwd=first)
+    run_dsvc("remote", "add", "hub", str(tmp_path / "hub"), cwd=first)
+    run_dsvc("push", "hub", "main:shared", cwd=first)
+
+    run_dsvc("branch", "-u", "hub/shared", cwd=first)
+
+    assert "up to date with 'hub/shared'" in run_dsvc("status", cwd=first).stdout
+    run_dsvc("branch", "--unset-upstream", cwd=first)
+    assert "hub/shared" not in run_dsvc("status", cwd=first).stdout
+    assert run_dsvc("branch", "-u", "hub/other", cwd=first, code=4).stderr.startswith("error: there is no branch")

@@ -96,9 +96,7 @@ def test_paths_of_a_version_are_restored_and_staged_and_nothing_is_removed(folde
         (["-b", "x", "--", "a"], 2, "takes no paths"),
     ],
 )
-def test_what_cannot_be_is_refused(
-    folder: Path, run_dsvc: RunDsvc, words: list[str], code: int, message: str
-) -> None:
+def test_what_cannot_be_is_refused(folder: Path, run_dsvc: RunDsvc, words: list[str], code: int, message: str) -> None:
     assert message in run_dsvc("checkout", *words, cwd=folder, code=code).stderr
     assert current(run_dsvc, folder) == "main"
 

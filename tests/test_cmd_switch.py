@@ -120,9 +120,7 @@ def test_the_branch_of_a_remote_is_made_here(folder: Path, run_dsvc: RunDsvc) ->
         (["--abort"], 4, "no switch was interrupted"),
     ],
 )
-def test_what_cannot_be_is_refused(
-    folder: Path, run_dsvc: RunDsvc, words: list[str], code: int, message: str
-) -> None:
+def test_what_cannot_be_is_refused(folder: Path, run_dsvc: RunDsvc, words: list[str], code: int, message: str) -> None:
     assert message in run_dsvc("switch", *words, cwd=folder, code=code).stderr
     assert current(run_dsvc, folder) == "main"
 

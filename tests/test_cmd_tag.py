@@ -102,9 +102,7 @@ def test_a_tag_is_moved_by_force_and_deleted(folder: Path, run_dsvc: RunDsvc) ->
         (["--sort=colour"], 2, "cannot sort by `colour`"),
     ],
 )
-def test_what_cannot_be_is_refused(
-    folder: Path, run_dsvc: RunDsvc, words: list[str], code: int, message: str
-) -> None:
+def test_what_cannot_be_is_refused(folder: Path, run_dsvc: RunDsvc, words: list[str], code: int, message: str) -> None:
     assert message in run_dsvc("tag", *words, cwd=folder, code=code).stderr
     assert tags(run_dsvc, folder) == []
 

@@ -56,7 +56,10 @@ def followed(
 
 @given(st.data(), shapes(), st.booleans(), st.booleans())
 def test_a_walk_for_a_path_shows_what_git_shows(
-    data: st.DataObject, shape: Shape, first_parent: bool, topological: bool  # noqa: FBT001
+    data: st.DataObject,
+    shape: Shape,
+    first_parent: bool,
+    topological: bool,  # noqa: FBT001
 ) -> None:
     numbers = st.integers(0, len(shape) - 1)
     values = data.draw(st.lists(st.sampled_from("-ab"), min_size=len(shape), max_size=len(shape)))
@@ -86,9 +89,7 @@ def test_the_parents_of_what_is_shown_are_the_nearest_that_are(data: st.DataObje
     roots = [tree(objects, value + "-").root for value in values]
     commits, ids = random_commits(objects, shape, roots)
 
-    visits = list(
-        walk(commits, [ids[-1]], topological=True, follow=follow_paths(commits, differ_below([b"data"])))
-    )
+    visits = list(walk(commits, [ids[-1]], topological=True, follow=follow_paths(commits, differ_below([b"data"]))))
 
     shown = {visit.id for visit in visits}
     for place, visit in enumerate(visits):

@@ -276,9 +276,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             self.model.staged = self.model.after_add(region)
 
         pathspec = Pathspec([region] if region else [])
-        self.attempt(
-            expected, lambda: add(self.view, self.state(), What(pathspec)), self.model.snapshot()
-        )
+        self.attempt(expected, lambda: add(self.view, self.state(), What(pathspec)), self.model.snapshot())
 
     @precondition(lambda self: self.model.staged)
     @rule(choice=choices, cached=st.booleans(), force=st.booleans())
@@ -303,7 +301,11 @@ class RepositoryMachine(RuleBasedStateMachine):
         source = chosen(model.staged, choice)
         if source is None or not at_or_below(model.files, source):
             return
-        if at_or_below([destination], source) or at_or_below(model.staged, destination) or not self.is_free(destination):
+        if (
+            at_or_below([destination], source)
+            or at_or_below(model.staged, destination)
+            or not self.is_free(destination)
+        ):
             return
         self.begin_command("mv")
 

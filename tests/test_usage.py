@@ -70,9 +70,7 @@ def test_a_version_holds_alone_what_no_other_has(store: Store, files: Files, oth
 def test_each_folder_counts_what_is_below_it_and_each_chunk_counts_once(store: Store, files: Files, depth: int) -> None:
     alone = chunk_ids({path: numbers for path, numbers in files.items() if path == b"a"})
 
-    usages = list(
-        usage_by_folder(store.objects, version(store, files), b"", depth=depth, exclusive=alone, seen=set())
-    )
+    usages = list(usage_by_folder(store.objects, version(store, files), b"", depth=depth, exclusive=alone, seen=set()))
 
     total = usages[-1]
     assert (total.path, total.files, total.absent) == (b"", len(files), 0)

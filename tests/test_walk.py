@@ -47,7 +47,9 @@ def numbers(shape: Shape, count: int) -> st.SearchStrategy[list[int]]:
 
 @given(st.data(), shapes(), st.booleans())
 def test_a_walk_yields_what_is_reachable_and_not_excluded_once(
-    data: st.DataObject, shape: Shape, topological: bool  # noqa: FBT001
+    data: st.DataObject,
+    shape: Shape,
+    topological: bool,  # noqa: FBT001
 ) -> None:
     commits, ids = made(shape)
     include, exclude = data.draw(numbers(shape, 3)), data.draw(numbers(shape, 3))

@@ -167,5 +167,3 @@ def assert_whole(backend: Backend) -> Report:
     report = fsck(Store(backend, make_context("fsck")))
     assert not report.is_damaged, [str(finding) for finding in report.findings]
     return report
-
-

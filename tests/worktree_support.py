@@ -160,4 +160,3 @@ def tree_of(worktree: Worktree, commit_id: ObjectId) -> Tree:
 def check_out(worktree: Worktree, commit_id: ObjectId, *, force: bool = False) -> int:
     """Detach HEAD at *commit_id*."""
     return switch_to(worktree, commit_id.hex(), tree_of(worktree, commit_id), force=force)
-

@@ -12,7 +12,7 @@ from typing import Final
 
 import pyfastcdc
 
-from dsvc.errors import DsvcError
+from dsvc.errors import RefusedError
 
 __all__ = ["MAX_CHUNK", "MIN_CHUNK", "NORMAL_CHUNK", "Cutter", "SlowChunkerError"]
 
@@ -22,7 +22,7 @@ MAX_CHUNK: Final = 1024 * 1024
 NORMALISATION: Final = 1
 
 
-class SlowChunkerError(DsvcError):
+class SlowChunkerError(RefusedError):
     """The compiled chunker is missing; the pure Python one has 1 % of its speed."""
 
     def __init__(self) -> None:

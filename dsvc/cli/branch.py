@@ -1,6 +1,7 @@
 """dsvc branch: list, make, rename and delete branches."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Annotated, Final
 
@@ -8,6 +9,7 @@ from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import Json, Quiet, argument, option
 from dsvc.cli.session import open_worktree
+from dsvc.config import KeyNotSetError, set_value, unset_value
 from dsvc.history.branches import (
     Branch,
     UnmergedBranchError,
@@ -63,6 +65,11 @@ def command(
     move_any: Annotated[bool, option("-M", help="The same, even if the new name is taken.")] = False,
     copy: Annotated[bool, option("-c", "--copy", help="Copy the branch, by default the current one.")] = False,
     copy_any: Annotated[bool, option("-C", help="The same, even if the new name is taken.")] = False,
+    upstream: Annotated[
+        str | None,
+        option("-u", "--set-upstream-to", metavar="REMOTE/BRANCH", help="Let the branch follow that one of a remote."),
+    ] = None,
+    unset_upstream: Annotated[bool, option("--unset-upstream", help="Let it follow its namesake again.")] = False,
     force: Annotated[bool, option("-f", "--force", help="Move the branch if it exists.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -74,6 +81,8 @@ def command(
     does.
 
     A dataset is a branch, so names may have slashes, such as `vision/imagenet`.
+
+    A branch follows the branch of the same name of `origin`, unless `-u` or `dsvc push -u` says another.
 
     `-d` refuses a branch whose commits are not part of its remote's branch or, without one, of HEAD;
     `-D` does not. Neither deletes the current one. `dsvc undo` brings a deleted branch back.
@@ -94,9 +103,10 @@ def command(
         dsvc-switch(1), dsvc-tag(1), dsvc-undo(1), dsvc-revisions(7)
     """
     console.set_quiet(quiet)
-    chosen = sum((list_, show_current, delete or delete_any, move or move_any, copy or copy_any))
+    follows = upstream is not None or unset_upstream
+    chosen = sum((list_, show_current, delete or delete_any, move or move_any, copy or copy_any, follows))
     if chosen > 1:
-        message = "choose one of `--list`, `--show-current`, `-d`, `-m` and `-c`"
+        message = "choose one of `--list`, `--show-current`, `-d`, `-m`, `-c` and `-u`"
         raise UsageError(message)
     worktree = open_worktree()
     state = worktree.store.state()
@@ -105,6 +115,9 @@ def command(
         _check_count(names, 0, 0)
         if session.branch is not None:
             console.out(short_name(session.branch))
+    elif follows:
+        _check_count(names, 0, 1)
+        _follow(worktree, state, names, upstream)
     elif delete or delete_any:
         _check_count(names, 1)
         _delete(worktree, state, names, remote=remotes, force=delete_any or force)
@@ -147,6 +160,28 @@ def _source_and_name(session: Session, names: Sequence[str]) -> tuple[str, str]:
         message = "HEAD is on no branch"
         raise Failure(message, code=4, hint="name the branch too: `dsvc branch -m OLD NEW`")
     return short_name(session.branch), names[0]
+
+
+def _follow(worktree: Worktree, state: State, names: tuple[str, ...], upstream: str | None) -> None:
+    """Record what the branch in *names*, by default the current one, follows; None for its namesake."""
+    ref = branch_ref(names[0]) if names else worktree.session(state).branch
+    if ref is None or ref not in state.refs:
+        message = f"there is no branch {names[0]!r}" if names else "HEAD is detached, so name the branch"
+        raise Failure(message, code=4)
+    file = worktree.control / "config.toml"
+    short = short_name(ref)
+    if upstream is None:
+        for key in (f"branch.{short}.remote", f"branch.{short}.merge"):
+            with suppress(KeyNotSetError):
+                unset_value(file, key)
+        return
+    remote = next((name for name in worktree.config.remotes() if upstream.startswith(name + "/")), None)
+    if remote is None or f"{REMOTES}{upstream}" not in state.refs:
+        message = f"there is no branch {upstream!r} of a remote"
+        raise Failure(message, code=4, hint="dsvc fetch, then dsvc branch -r")
+    set_value(file, f"branch.{short}.remote", remote)
+    set_value(file, f"branch.{short}.merge", upstream.removeprefix(remote + "/"))
+    console.say(f"branch {short!r} follows {upstream!r}")
 
 
 def _delete(worktree: Worktree, state: State, names: Sequence[str], *, remote: bool, force: bool) -> None:

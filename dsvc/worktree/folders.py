@@ -17,7 +17,7 @@ from dsvc.errors import ConflictError
 from dsvc.model.paths import CONTROL_FOLDER, quote_path
 from dsvc.storage.local import storage_error
 
-__all__ = ["FolderInTheWayError", "Folders"]
+__all__ = ["FolderInTheWayError", "Folders", "temporary_name"]
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT: Final = 64
@@ -203,3 +203,8 @@ class Folders:
 
 def _is_plain_folder(item: "os.DirEntry[str]") -> bool:
     return item.is_dir(follow_symlinks=False) and os.fsencode(item.name) != CONTROL_FOLDER
+
+
+def temporary_name() -> bytes:
+    """Return a name for a file that is moved into place; one left by a process that died is in nobody's way."""
+    return b"file-%d-%s" % (os.getpid(), os.urandom(8).hex().encode())

@@ -24,7 +24,7 @@ from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.blob_writer import chunks_of
 from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.local import LocalBackend, storage_error
-from dsvc.worktree.folders import Folders
+from dsvc.worktree.folders import Folders, temporary_name
 from dsvc.worktree.scan import found_from_stat
 
 __all__ = ["MaterialiseJob", "Written", "materialise_batch", "object_database", "write_large"]
@@ -112,7 +112,7 @@ def _write_file(folders: Folders, entry: Entry, content: Iterator[Buffer], *, re
     # A new name is written in place: what a crash leaves there is the beginning of the file, and known for it.
     target, target_folder = name, parent
     if replace:
-        target, target_folder = b"file-%d" % os.getpid(), folders.open(_TEMPORARY, make=True)
+        target, target_folder = temporary_name(), folders.open(_TEMPORARY, make=True)
         parent = folders.open(folder)
     descriptor = os.open(target, _NEW, mode, dir_fd=target_folder)
     try:

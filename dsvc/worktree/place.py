@@ -15,7 +15,7 @@ from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.progress import Progress
 from dsvc.storage.local import storage_error
-from dsvc.worktree.folders import Folders
+from dsvc.worktree.folders import Folders, temporary_name
 from dsvc.worktree.ingest import LARGE_FILE
 from dsvc.worktree.link_cache import LinkCache, cache_entry, reflink
 from dsvc.worktree.materialise import (
@@ -125,7 +125,7 @@ def _link_one(folders: Folders, cache: LinkCache, item: Item, way: str) -> os.st
     folder, _, name = entry.path.rpartition(b"/")
     target_folder, target = folders.open(folder, make=True), name
     if replace:
-        target_folder, target = folders.open(_TEMPORARY, make=True), b"link-%d" % os.getpid()
+        target_folder, target = folders.open(_TEMPORARY, make=True), temporary_name()
     if way == "hardlink":
         os.link(source, target, dst_dir_fd=target_folder, follow_symlinks=False)
     else:

@@ -16,7 +16,7 @@ from dsvc.worktree.losses import LocalChangesError, files_in_the_way, look
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import Found
 from dsvc.worktree.stage import stage
-from dsvc.worktree.stat_cache import Row, pack_row
+from dsvc.worktree.stat_cache import pack_row
 from dsvc.worktree.status import staged_cache
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
@@ -51,6 +51,7 @@ def restore(
     Raises:
         PathspecError: A word matches nothing, staged or in *source*.
         LocalChangesError: A file that is not tracked is where a folder must be, or the other way round.
+        PathConflictError: A path would be staged below a file.
     """
     index = worktree.staged_tree(state)
     _check_words(index, source, pathspec)
@@ -60,17 +61,18 @@ def restore(
         for change in diff_trees(index, source, folder)
         if pathspec.matches(change.path) and not (overlay and change.new is None)
     ]
-    written: Sequence[Row] = ()
     moves: list[Change] = []
+    found: dict[bytes, Found] = {}
     if files:
         moves, found = _plan(worktree, state, pathspec, changes)
         in_the_way = files_in_the_way(worktree, moves, found)
         if in_the_way:
             raise LocalChangesError(sorted(in_the_way))
-        written, _ = materialise(worktree, moves, found, workers=workers, progress=progress)
     if staged:
-        _stage(worktree, changes, written)
-    else:
+        # Before the files: it may be refused, and then nothing was changed.
+        _stage(worktree, changes)
+    if files:
+        written, _ = materialise(worktree, moves, found, workers=workers, progress=progress)
         # Rows of what is not staged match none in the cache, and are passed over.
         worktree.stat_cache.refresh(written)
     return Restored(len(moves), len(changes) if staged else 0)
@@ -104,10 +106,7 @@ def _plan(
     return sorted(moves.values(), key=lambda move: path_key(move.path)), found
 
 
-def _stage(worktree: Worktree, changes: Sequence[Change], written: Sequence[Row]) -> None:
-    known = {row[0] for row in written}
-    rows = [
-        pack_row(change.new, b"") for change in changes if change.new is not None and path_key(change.path) not in known
-    ]
+def _stage(worktree: Worktree, changes: Sequence[Change]) -> None:
+    rows = [pack_row(change.new, b"") for change in changes if change.new is not None]
     edits = [(change.path, change.new) for change in changes]
-    stage(worktree, worktree.store.writer(), edits, [*rows, *written])
+    stage(worktree, worktree.store.writer(), edits, rows)
