@@ -23,7 +23,18 @@ from typing import Any, Final
 
 from dsvc.cli.commands import COMMANDS
 
-__all__ = ["FASTEST", "Ended", "Event", "Watch", "dying_at", "failing_at", "run_forked", "torn_at", "warm_up"]
+__all__ = [
+    "FASTEST",
+    "Ended",
+    "Event",
+    "Watch",
+    "dying_at",
+    "failing_at",
+    "fast_folder",
+    "run_forked",
+    "torn_at",
+    "warm_up",
+]
 
 # Memory where there is some: every step of every command is tried.
 FASTEST: Final = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 (folders of our own in it)
@@ -44,7 +55,10 @@ _WRITES: Final = frozenset({"write", "writev", "pwrite"})
 
 @dataclass(frozen=True)
 class Event:
-    """One change of the disk that was done: *call*, with absolute paths, or a path and the bytes written."""
+    """One change of the disk that was done: *call*, with absolute paths, or a path and the bytes written.
+
+    *offset* is where they were written, or the mode of a new file.
+    """
 
     call: str
     path: str = ""
@@ -136,7 +150,7 @@ class Watch:
         descriptor: int = self._real["open"](path, flags, mode, dir_fd=dir_fd)
         self._names[descriptor] = name
         if is_new:
-            self.note(Event("create", name))
+            self.note(Event("create", name, offset=mode & 0o777))
         elif flags & os.O_TRUNC:
             self.note(Event("ftruncate", name))
         return descriptor

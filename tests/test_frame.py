@@ -1,8 +1,8 @@
 """A frame gives back its bytes or refuses; no length in it is believed."""
 
 import struct
-from dataclasses import replace
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import assume, example, given
@@ -215,4 +215,4 @@ def test_the_largest_frame_that_may_be_is_read() -> None:
     assert parse_header(header.prefix() + bytes(32)) == header
     assert decompress(header, packed) == raw
     with pytest.raises(MalformedFrameError):
-        parse_header(replace(header, raw_length=MAX_RAW_LENGTH + 1).prefix() + bytes(32))
+        parse_header(msgspec.structs.replace(header, raw_length=MAX_RAW_LENGTH + 1).prefix() + bytes(32))
