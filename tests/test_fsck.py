@@ -251,9 +251,11 @@ def test_what_is_staged_and_what_a_ref_was_have_to_be_whole_too(store: Store) ->
 def test_files_of_ended_processes_are_told_and_are_no_damage(store: Store, tmp_path: Path) -> None:
     import os
 
+    from dsvc.storage.temporary import this_host
+
     temporary = tmp_path / "store" / "tmp"
     temporary.mkdir(exist_ok=True)
-    host = os.uname().nodename
+    host = this_host()
     (temporary / f"{host}-999999999-{'0' * 32}").write_bytes(b"left")
     (temporary / f"{host}-{os.getpid()}-{'0' * 32}").write_bytes(b"in use")
     (temporary / f"elsewhere-999999999-{'0' * 32}").write_bytes(b"another machine's")

@@ -180,3 +180,9 @@ def test_packs_and_segments_have_keys_and_generations() -> None:
 def test_any_other_name_is_refused(tail: str) -> None:
     with pytest.raises(MalformedEntryError):
         tail_generation(tail)
+
+
+@pytest.mark.parametrize(("field", "number"), [("seq", -1), ("seq", 1 << 63), ("time", 1 << 63), ("time", -(1 << 64))])
+def test_a_number_that_another_reader_could_not_hold_is_malformed(field: str, number: int) -> None:
+    with pytest.raises(MalformedEntryError):
+        decode_entry(changed(**{field: number}))

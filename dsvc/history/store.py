@@ -13,7 +13,7 @@ from dsvc.log.state import Standing, State
 from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.writer import DatabaseWriter, Sealed, store_segment
-from dsvc.storage.backend import Backend
+from dsvc.storage.backend import Backend, LocalFiles
 from dsvc.storage.local import LocalBackend
 
 __all__ = ["CollectedError", "Store"]
@@ -62,6 +62,11 @@ class Store:
     def writer(self) -> DatabaseWriter:
         """Return a writer whose objects `publish` can make part of the store."""
         return DatabaseWriter(self.objects, self.backend, generation=self.log.head().last_sweep)
+
+    def tidy(self) -> None:
+        """Remove what processes have left that ended in the middle, where the store is a folder."""
+        if isinstance(self.backend, LocalFiles):
+            self.backend.tidy()
 
     def publish(
         self,

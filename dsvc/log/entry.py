@@ -64,6 +64,11 @@ class MalformedEntryError(InvalidInputError):
     """Bytes that are not a log entry, whatever the version."""
 
 
+# Bounded, so that no two readers can differ over a number that one of them cannot hold.
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Time = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
 class RefChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """*ref* had the value *old* (None: it was not there) and gets *new* (None: it goes).
 
@@ -75,7 +80,7 @@ class RefChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     ref: str
     old: str | None
     new: str | None
-    prev: int = 0
+    prev: Number = 0
     publish: bool = False
 
 
@@ -97,7 +102,7 @@ class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     drop_index: list[str] = []
     rescue: list[str] = []
     mark: list[str] = []
-    mark_base: int | None = None
+    mark_base: Number | None = None
     sweep: list[str] = []
     deleted: list[str] = []
     lists: Hash | None = None
@@ -120,7 +125,7 @@ class Transaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 class CheckpointName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The checkpoint of the state after entry *seq*, and the hash of its bytes."""
 
-    seq: int
+    seq: Number
     hash: Hash
 
 
@@ -129,11 +134,11 @@ class LogEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     v: int
     require: list[str]
-    seq: int
+    seq: Number
     prev_hash: str
     nonce: str
     actor: str
-    time: int
+    time: Time
     command: str
     transactions: list[Transaction]
     checkpoint: CheckpointName | None = None

@@ -17,12 +17,12 @@ from dsvc.maintenance.check_packs import CheckedPack, check_packs
 from dsvc.maintenance.connectivity import Connectivity
 from dsvc.maintenance.findings import Finding, LostPath, Part, Report, Severity
 from dsvc.maintenance.roots import Root, roots
-from dsvc.maintenance.temporaries import stale_files
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import pack_key
 from dsvc.odb.segment import Location, Segment
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.local import LocalBackend
+from dsvc.storage.temporary import stale_files
 
 __all__ = ["fsck"]
 

@@ -47,7 +47,7 @@ class ObjectWriter(Protocol):
     def write(self, kind: int, data: bytes) -> ObjectId:
         """Store *data* as an object of *kind* and return its id.
 
-        It can be read through the same database at once, and is durable only after the seal.
+        It can be read, and is durable, only after the seal.
         """
 
 

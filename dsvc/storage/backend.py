@@ -137,5 +137,8 @@ class LocalFiles(Protocol):
     def temporary(self) -> Path:
         """Return a new name in the same filesystem for a file that `adopt` will take."""
 
+    def tidy(self) -> None:
+        """Remove the temporary files of processes that ended in the middle."""
+
     def adopt(self, temporary: Path, key: str) -> None:
         """Make the file *temporary* the value of *key*, durably; it must be synced already."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from dsvc.errors import NoSpaceError, StorageError
 from dsvc.storage.backend import KeyExistsError, KeyNotFoundError, check_key, check_prefix
+from dsvc.storage.temporary import remove_stale, temporary_name
 
 __all__ = ["LocalBackend", "storage_error", "sync_file", "sync_folder"]
 
@@ -147,7 +148,11 @@ class LocalBackend:
 
     def temporary(self) -> Path:
         """Return a new name for a file that `adopt` will take."""
-        return self._temporary / f"{os.uname().nodename}-{os.getpid()}-{os.urandom(16).hex()}"
+        return self._temporary / temporary_name()
+
+    def tidy(self) -> None:
+        """Remove the temporary files of processes that ended in the middle."""
+        remove_stale(self._temporary)
 
     def adopt(self, temporary: Path, key: str) -> None:
         """Make the synced file *temporary* the value of *key*, durably."""

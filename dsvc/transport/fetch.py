@@ -110,6 +110,7 @@ def _attempt(
         found = prepare(there, local.objects, state, values_of(updates), progress)
         if options.dry_run:
             return _exchange(updates, found, sent=found.plan.stored)
+        local.tidy()
         receiver = PackReceiver(local.objects, local.backend, local.files.temporary, generation=state.last_sweep)
         progress.start("fetch", size=found.plan.stored)
         sent = send(

@@ -190,6 +190,7 @@ def _attempt(
     state = there.state()
     updates = _judge(local, state, remote, wishes)
     found = prepare(local, there.objects, state, values_of(updates), progress)
+    there.tidy()
     receiver = PackReceiver(there.objects, there.backend, local.files.temporary, generation=state.last_sweep)
     progress.start("push", size=found.plan.stored)
     sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, progress=progress)

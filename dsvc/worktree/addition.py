@@ -68,6 +68,7 @@ class Addition:
         self._batch = Batch()
         self._running: deque[_Running] = deque()
         self._pool: Executor | None = None
+        worktree.tidy()
         # What is younger than this when it is read could change again unseen.
         self._checked = worktree.clock()
         state = worktree.store.log.head()

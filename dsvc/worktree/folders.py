@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from dsvc.errors import ConflictError
 from dsvc.model.paths import CONTROL_FOLDER, quote_path
+from dsvc.storage import temporary
 from dsvc.storage.local import storage_error
 
 __all__ = ["FolderInTheWayError", "Folders", "temporary_name"]
@@ -207,4 +208,4 @@ def _is_plain_folder(item: "os.DirEntry[str]") -> bool:
 
 def temporary_name() -> bytes:
     """Return a name for a file that is moved into place; one left by a process that died is in nobody's way."""
-    return b"file-%d-%s" % (os.getpid(), os.urandom(8).hex().encode())
+    return os.fsencode(temporary.temporary_name())

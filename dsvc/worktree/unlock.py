@@ -8,6 +8,7 @@ from typing import Final
 from dsvc.errors import InvalidInputError, NotFoundError
 from dsvc.model.paths import quote_path
 from dsvc.storage.local import storage_error
+from dsvc.worktree.folders import temporary_name
 from dsvc.worktree.scan import look_up
 from dsvc.worktree.worktree import Worktree
 
@@ -47,7 +48,7 @@ def unlock(worktree: Worktree, path: bytes) -> bool:
         raise NotAFileError(path)
     if status.st_nlink == 1 and status.st_mode & stat.S_IWUSR:
         return False
-    temporary = os.path.join(os.fsencode(worktree.control), b"tmp", b"unlock-%d" % os.getpid())
+    temporary = os.path.join(os.fsencode(worktree.control), b"tmp", temporary_name())
     try:
         _copy(os.path.join(worktree.root_bytes, path), temporary)
     except OSError as error:

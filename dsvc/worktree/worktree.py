@@ -17,6 +17,7 @@ from dsvc.log.state import State
 from dsvc.model.codec import decode
 from dsvc.model.commit import Commit
 from dsvc.model.ids import Kind, ObjectId
+from dsvc.storage.temporary import remove_stale, temporary_name
 from dsvc.worktree.session import Session, read_session
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
 
@@ -68,7 +69,7 @@ class Worktree:
 
         A file is touched to ask: the clocks of a network filesystem and of this machine differ.
         """
-        probe = self.control / "tmp" / f"clock-{os.getpid()}"
+        probe = self.control / "tmp" / temporary_name()
         probe.parent.mkdir(exist_ok=True)
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -77,6 +78,11 @@ class Worktree:
         finally:
             os.close(descriptor)
             probe.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove the temporary files of processes that ended in the middle."""
+        remove_stale(self.control / "tmp")
+        self.store.tidy()
 
     def sync_cache(self, staged: Tree) -> StatCache:
         """Return the stat cache, standing for *staged*: caught up or made anew where it does not."""
