@@ -13,7 +13,7 @@ from dsvc.errors import AlreadyExistsError, NotFoundError
 from dsvc.history.store import Store
 from dsvc.log.log import Log
 from dsvc.model.context import Context
-from dsvc.storage.local import LocalBackend, storage_error
+from dsvc.storage.local import LocalBackend, make_folder, storage_error
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["NotARepositoryError", "RepositoryExistsError", "create_repository", "find_control", "open_worktree"]
@@ -56,7 +56,7 @@ def create_repository(root: Path, context: Context, *, store_id: str, branch: st
     """
     control = root / CONTROL
     try:
-        (control / "store").mkdir(parents=True, exist_ok=True)
+        make_folder(control / "store")
     except OSError as error:
         raise storage_error(error, f"make {control}") from error
     try:

@@ -11,10 +11,12 @@ import importlib
 import io
 import os
 import pickle
+import select
 import signal
 import sqlite3
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,8 @@ __all__ = [
     "FASTEST",
     "Ended",
     "Event",
+    "Pause",
+    "Running",
     "Watch",
     "dying_at",
     "failing_at",
@@ -90,7 +94,7 @@ class Watch:
         self.within = None if within is None else str(within)
         self.steps = 0
         self.is_torn = False
-        self.journal: io.FileIO | None = None
+        self.journal: Any = None
         self._names: dict[int, str] = {}
         self._real: dict[str, Any] = {}
 
@@ -104,7 +108,11 @@ class Watch:
 
     def note(self, event: Event) -> None:
         if self.journal is not None:
-            self._real["write"](self.journal.fileno(), pickle.dumps(event))
+            self.tell(self.journal.fileno(), pickle.dumps(event))
+
+    def tell(self, descriptor: int, data: bytes) -> None:
+        """Write *data* unwatched."""
+        self._real["write"](descriptor, data)
 
     def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -132,13 +140,13 @@ class Watch:
                     watch.step("commit", str(self))
                 return super().execute(sql, *arguments)
 
-        connect = sqlite3.connect
-        sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Connection, **options)
+        connect: Any = sqlite3.connect
+        setattr(sqlite3, "connect", lambda *arguments, **options: connect(*arguments, factory=Connection, **options))  # noqa: B010 (mypy knows too many forms of it)
 
     def _absolute(self, path: Any, folder: int | None) -> str:
-        name = os.fsdecode(path)
-        if not os.path.isabs(name) and folder is not None:
-            name = os.path.join(self._names.get(folder) or os.readlink(f"/proc/self/fd/{folder}"), name)
+        name = Path(os.fsdecode(path))
+        if not name.is_absolute() and folder is not None:
+            name = Path(self._names.get(folder) or Path(f"/proc/self/fd/{folder}").readlink(), name)
         return os.path.abspath(name)  # noqa: PTH100 (symlinks stay)
 
     def _open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
@@ -155,9 +163,9 @@ class Watch:
             self.note(Event("ftruncate", name))
         return descriptor
 
-    def _close(self, descriptor: int) -> None:
-        self._names.pop(descriptor, None)
-        self._real["close"](descriptor)
+    def _close(self, fd: int) -> None:
+        self._names.pop(fd, None)
+        self._real["close"](fd)
 
     def _open_file(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         """Stand for `open`: what is written through a file object is noted when it is closed, as one write."""
@@ -294,64 +302,130 @@ def run_forked(
 
     *user* is the user id that it runs as; *before* is called in the child first.
     """
-    watch = watch or Watch()
-    with (
-        tempfile.TemporaryFile(dir=FASTEST) as stdout,
-        tempfile.TemporaryFile(dir=FASTEST) as stderr,
-        tempfile.TemporaryFile(dir=FASTEST) as journal,
-        tempfile.TemporaryFile(dir=FASTEST) as count,
-    ):
-        child = os.fork()
-        if child == 0:
+    return Running(
+        words, cwd=cwd, watch=watch, record=record, user=user, environment=environment, before=before
+    ).wait()
+
+
+class Running:
+    """A command on its way; the arguments are those of `run_forked`."""
+
+    def __init__(
+        self,
+        words: Sequence[str | bytes | Path],
+        *,
+        cwd: Path,
+        watch: Watch | None = None,
+        record: bool = False,
+        user: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        before: Callable[[], object] | None = None,
+    ) -> None:
+        watch = watch or Watch()
+        self._stdout, self._stderr, self._journal, self._count = [
+            tempfile.TemporaryFile(dir=FASTEST) for _ in range(4)
+        ]
+        self._child = os.fork()
+        if self._child == 0:
             code = 99
             try:
-                os.dup2(stdout.fileno(), 1)
-                os.dup2(stderr.fileno(), 2)
-                code = _run_child(words, cwd, watch, journal if record else None, count, user, environment, before)
+                os.dup2(self._stdout.fileno(), 1)
+                os.dup2(self._stderr.fileno(), 2)
+                os.chdir(cwd)
+                _become(user, environment or {})
+                if before is not None:
+                    before()
+                watch.journal = self._journal if record else None
+                code = _run_child(words, watch, self._count)
             except BaseException:  # noqa: BLE001 (a child must not go on as a second test process)
-                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                traceback.print_exc()
             finally:
                 os._exit(code)
-        _, status = os.waitpid(child, 0)
-        code_or_none = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        if code_or_none is None:
-            assert os.WTERMSIG(status) == signal.SIGKILL
-        texts = [_read(file).decode("utf-8", "surrogateescape") for file in (stdout, stderr)]
-        return Ended(code_or_none, *texts, int(_read(count) or b"0"), list(_events(journal)))
+
+    def end(self) -> int:
+        """Return a descriptor that can be read once the command has ended."""
+        return os.pidfd_open(self._child)
+
+    def wait(self) -> Ended:
+        """Wait for the end, and tell how it was."""
+        _, status = os.waitpid(self._child, 0)
+        code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        assert code is not None or os.WTERMSIG(status) == signal.SIGKILL
+        steps = int(_read(self._count) or b"0")
+        ended = Ended(code, _text(self._stdout), _text(self._stderr), steps, list(_events(self._journal)))
+        for file in (self._stdout, self._stderr, self._journal, self._count):
+            file.close()
+        return ended
 
 
-def _run_child(
-    words: Sequence[str | bytes | Path],
-    cwd: Path,
-    watch: Watch,
-    journal: Any,
-    count: Any,
-    user: int | None,
-    environment: Mapping[str, str] | None,
-    before: Callable[[], object] | None,
-) -> int:
-    os.chdir(cwd)
+class Pause:
+    """A place in the middle of a command, where it waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._reached, self._reach = os.pipe()
+        self._going, self._go = os.pipe()
+
+    def at(self, step: int) -> Callable[[Watch, str, int], None]:
+        """Pause before change of the disk number *step*."""
+
+        def act(_watch: Watch, _call: str, number: int) -> None:
+            if number == step:
+                self.hold()
+
+        return act
+
+    def hold(self) -> None:
+        """Wait here; in the child."""
+        # Else the end of the parent would not be seen.
+        os.write(self._reach, b".")
+        os.read(self._going, 1)
+
+    def expect(self, running: "Running") -> bool:
+        """Tell whether the command came here; it may have ended before."""
+        end = running.end()
+        try:
+            is_here = self._reached in select.select([self._reached, end], [], [])[0]
+        finally:
+            os.close(end)
+        if is_here:
+            os.read(self._reached, 1)
+        return is_here
+
+    def go_on(self, count: int = 1) -> None:
+        """Let *count* commands go on."""
+        os.write(self._go, b"." * count)
+
+    def close(self) -> None:
+        for descriptor in (self._reached, self._reach, self._going, self._go):
+            os.close(descriptor)
+
+
+def _become(user: int | None, environment: Mapping[str, str]) -> None:
     if user is not None:
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
     os.environ.clear()
-    os.environ.update({**ENVIRONMENT, **(environment or {})})
+    os.environ.update({**ENVIRONMENT, **environment})
+
+
+def _run_child(words: Sequence[str | bytes | Path], watch: Watch, count: Any) -> int:
     sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123 (it lives as long as the process)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115, PTH123
-    sys.stderr = open(2, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115, PTH123
-    if before is not None:
-        before()
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     from dsvc.cli.main import run
 
-    watch.journal = journal
     watch.install()
     try:
         return run([os.fsdecode(word) for word in words])
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        watch._real["write"](count.fileno(), str(watch.steps).encode())
+        watch.tell(count.fileno(), str(watch.steps).encode())
+
+
+def _text(file: Any) -> str:
+    return _read(file).decode("utf-8", "surrogateescape")
 
 
 def _read(file: Any) -> bytes:

@@ -286,7 +286,7 @@ class Model:
         for path in present if not force else ():
             is_edited = path in self.unstaged()
             is_new = self.staged[path] != self.committed.get(path)
-            if is_edited and (is_new or not cached) or is_new and not cached:
+            if (is_edited and (is_new or not cached)) or (is_new and not cached):
                 raise Refused
         staged = {path: content for path, content in self.staged.items() if path not in tracked}
         if cached:

@@ -24,6 +24,7 @@ from tests.crash_support import Event, Watch, dying_at, fast_folder, run_forked,
 from tests.power_cut import Disk, Survives, all_names, nothing
 from tests.worktree_support import (
     EMPTY_FOLDER,
+    Content,
     Executable,
     Files,
     Link,
@@ -113,15 +114,26 @@ def _cases(folder: Path) -> Iterator[Case]:
     yield Case("switch", ("switch", "-q", "old"), committed, old, new)
 
 
+def content_of(kind: int, data: bytes) -> Content:
+    match kind:
+        case EntryKind.FOLDER:
+            return EMPTY_FOLDER
+        case EntryKind.SYMLINK:
+            return Link(data)
+        case EntryKind.EXECUTABLE:
+            return Executable(data)
+        case _:
+            return data
+
+
 def check_version(worktree: Worktree, commit_id: str, files: Files) -> None:
     """Check that the version *commit_id* is *files*, to the byte."""
     objects = worktree.store.objects
-    found = {}
+    found: dict[bytes, Content] = {}
     for entry in Tree(objects, worktree.commit_of(ObjectId.from_hex(commit_id)).tree).entries():
         data = b"" if entry.kind == EntryKind.FOLDER else read_content(objects, entry)
         assert entry.kind == EntryKind.FOLDER or blake3(data).digest() == entry.digest
-        kinds = {EntryKind.EXECUTABLE: Executable, EntryKind.SYMLINK: Link}
-        found[entry.path] = EMPTY_FOLDER if entry.kind == EntryKind.FOLDER else kinds.get(entry.kind, bytes)(data)
+        found[entry.path] = content_of(entry.kind, data)
     assert found == files
 
 
@@ -136,11 +148,15 @@ def check_sound(case: Case, folder: Path) -> None:
     if case.new is not None:
         check_version(worktree, case.new, NEW)
     check_store(worktree.store)
-    remote = Store(LocalBackend(folder / "remote"), make_context("check"))
+    remote = remote_of(folder)
     assert remote.state().value("refs/heads/main") in (case.old, case.new)
     check_store(remote)
     if case.name != "switch":
         assert read_files(root) == NEW
+
+
+def remote_of(folder: Path) -> Store:
+    return Store(LocalBackend(folder / "remote"), make_context("check"))
 
 
 def check_store(store: Store) -> None:
@@ -179,7 +195,7 @@ def finish(case: Case, folder: Path, *, files_survive: bool = True) -> None:
     if case.name in ("add", "commit"):
         check_version(worktree, head(folder), NEW)
     if case.name == "push":
-        assert Store(LocalBackend(folder / "remote"), make_context("check")).state().value("refs/heads/main") == case.new
+        assert remote_of(folder).state().value("refs/heads/main") == case.new
     if case.name == "switch":
         assert (session.branch, session.staged, session.switching) == ("refs/heads/old", None, None)
     check_store(worktree.store)
@@ -199,7 +215,7 @@ def check_tidy(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["add", "commit", "push", "switch"])
 @pytest.mark.parametrize("fault", [dying_at, torn_at])
 def test_a_command_killed_at_any_step_loses_nothing_and_can_be_run_again(
-    cases: dict[str, Case], tmp_path: Path, name: str, fault: Callable[[int], Callable[[Watch, str, int], None]]
+    cases: dict[str, Case], name: str, fault: Callable[[int], Callable[[Watch, str, int], None]]
 ) -> None:
     case = cases[name]
     for step in range(MOST_STEPS):
@@ -257,15 +273,14 @@ def test_what_a_command_reports_as_done_is_durable() -> None:
 
 def references(folder: Path) -> dict[str, str]:
     """Return what is in the log of the repository and in that of the remote, if there is one."""
-    found = {}
+    found: dict[str, str] = {}
     for store in ("repository/.dsvc/store", "remote"):
         if (folder / store).exists():
             state = Store(LocalBackend(folder / store), make_context("check")).state()
             found |= {f"{store} {name}": ref.value for name, ref in state.refs.items()}
             found[store] = f"{state.seq} {state.hash}"
             check_store(Store(LocalBackend(folder / store), make_context("check")))
-    config = folder / "repository/.dsvc/config.toml"
-    return found | {"config": config.read_text() if config.exists() else ""}
+    return found
 
 
 def sometimes(seed: int) -> Survives:

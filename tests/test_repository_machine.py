@@ -18,7 +18,14 @@ import pytest
 from blake3 import blake3
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from dsvc.config import Config
 from dsvc.errors import AlreadyExistsError, ConflictError, NotFoundError
@@ -30,6 +37,7 @@ from dsvc.history.tags import create_tag, delete_tag
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
 from dsvc.log.verify import verify_log
+from dsvc.maintenance.fsck import fsck
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.model.tree import EMPTY_FOLDER_DIGEST, EntryKind
 from dsvc.repository import open_worktree
@@ -579,6 +587,7 @@ class RepositoryMachine(RuleBasedStateMachine):
             for commit_id in self.model.versions:
                 self.check_version(commit_id)
             assert list(verify_log(self.view.store.log)) == []
+            assert not fsck(self.view.store).is_damaged
         finally:
             for view in self.views:
                 view.stat_cache.close()
@@ -590,5 +599,7 @@ TestRepositoryMachine = RepositoryMachine.TestCase
 
 
 @pytest.mark.slow
-class TestLongRepositoryMachine(RepositoryMachine.TestCase):  # type: ignore[misc,name-defined]
-    settings = settings(max_examples=500, stateful_step_count=60, deadline=None)
+def test_the_repository_machine_for_long() -> None:
+    run_state_machine_as_test(
+        RepositoryMachine, settings=settings(max_examples=1000, stateful_step_count=60, deadline=None)
+    )

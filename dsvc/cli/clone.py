@@ -15,7 +15,7 @@ from dsvc.config import set_value
 from dsvc.log.refs import HEADS, short_name
 from dsvc.model.paths import quote_path
 from dsvc.repository import RepositoryExistsError, create_repository, open_worktree
-from dsvc.storage.local import storage_error
+from dsvc.storage.local import make_folder, storage_error
 from dsvc.transport.address import folder_of, open_backend, redact, resolve_address
 from dsvc.transport.clone import Cloned, choose_head, clone
 from dsvc.transport.remote import Remote, check_remote_name, find_remote
@@ -118,7 +118,7 @@ def _check_free(root: Path, full: str) -> None:
 def _make(root: Path, full: str, origin: str) -> Worktree:
     control = root / ".dsvc"
     try:
-        control.mkdir(parents=True, exist_ok=True)
+        make_folder(control)
         (control / _MARK).write_text(full, "utf-8")
     except OSError as error:
         raise storage_error(error, f"make {quote_path(os.fsencode(root))}") from error

@@ -9,7 +9,7 @@ from dsvc.cli.options import Quiet, argument, option
 from dsvc.log.refs import branch_ref
 from dsvc.model.paths import quote_path
 from dsvc.repository import RepositoryExistsError, create_repository
-from dsvc.storage.local import storage_error
+from dsvc.storage.local import make_folder, storage_error
 
 __all__ = ["command"]
 
@@ -41,7 +41,7 @@ def command(
     branch_ref(initial_branch)
     root = Path(os.path.abspath(folder or Path()))  # noqa: PTH100 (links stay)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
     except OSError as error:
         raise storage_error(error, f"make {quote_path(os.fsencode(root))}") from error
     context = session.make_context(session.load_config())

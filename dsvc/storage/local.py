@@ -15,7 +15,7 @@ from dsvc.errors import NoSpaceError, StorageError
 from dsvc.storage.backend import KeyExistsError, KeyNotFoundError, check_key, check_prefix
 from dsvc.storage.temporary import remove_stale, temporary_name
 
-__all__ = ["LocalBackend", "storage_error", "sync_file", "sync_folder"]
+__all__ = ["LocalBackend", "make_folder", "storage_error", "sync_file", "sync_folder"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -48,6 +48,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make *folder* and those above it, durably, where they are not there."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 class LocalBackend:
@@ -168,15 +177,8 @@ class LocalBackend:
         try:
             place()
         except FileNotFoundError:
-            self._make_folder(folder)
+            make_folder(folder)
             place()
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
 
     def _write_temporary(self, path: Path, value: Buffer) -> Path:
         """Write *value* to a new synced file, to become *path*, and return its name."""
@@ -186,7 +188,7 @@ class LocalBackend:
             try:
                 descriptor = os.open(temporary, flags, 0o444)
             except FileNotFoundError:
-                self._make_folder(self._temporary)
+                make_folder(self._temporary)
                 descriptor = os.open(temporary, flags, 0o444)
             try:
                 view = memoryview(value).cast("B")

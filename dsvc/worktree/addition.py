@@ -105,20 +105,18 @@ class Addition:
             self._take([(found, make_entry(found))])
         elif found.size >= LARGE_FILE:
             self._large.append(found)
-        else:
-            self._batch.append(found)
-            if self._batch.is_full:
-                self._submit()
+        elif self._batch.append(found):
+            self._submit()
 
     def _submit(self) -> None:
         batch, self._batch = self._batch, Batch()
         if self._pool is None:
             prepare(self._job)
             if self._workers.pool is None or self._workers.jobs < 2:
-                self._finish_batch(batch.files, ingest_batch(self._job, batch.files))
+                self._finish_batch(batch.files, ingest_batch(self._job, batch))
                 return
             self._pool = self._workers.pool(self._workers.jobs)
-        self._running.append((batch.files, self._pool.submit(ingest_batch, self._job, batch.files)))
+        self._running.append((batch.files, self._pool.submit(ingest_batch, self._job, batch)))
         while self._running and (len(self._running) >= _AHEAD or self._running[0][1].done()):
             self._collect()
 
@@ -133,7 +131,7 @@ class Addition:
         if self._batch.files:
             if self._pool is None:
                 prepare(self._job)
-                self._finish_batch(self._batch.files, ingest_batch(self._job, self._batch.files))
+                self._finish_batch(self._batch.files, ingest_batch(self._job, self._batch))
             else:
                 self._submit()
         while self._running:

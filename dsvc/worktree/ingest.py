@@ -94,22 +94,26 @@ class Batch:
 
     __slots__ = ("_size", "files")
 
-    def __init__(self) -> None:
-        self.files: list[Found] = []
+    def __init__(self, files: Sequence[Found] = ()) -> None:
+        self.files = list(files)
         self._size = 0
 
-    def append(self, found: Found) -> None:
-        """Add a file."""
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        # As columns: a fifth of the time that another process takes to be sent each file by itself.
+        return _batch_of, (list(zip(*self.files, strict=True)),)
+
+    def append(self, found: Found) -> bool:
+        """Add a file; tell whether it is time to read them."""
         self.files.append(found)
         self._size += found.size
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it is time to read them."""
         return len(self.files) >= _BATCH_FILES or self._size >= _BATCH_BYTES
 
 
-def ingest_batch(job: IngestJob, batch: Sequence[Found]) -> BatchResult:
+def _batch_of(columns: Sequence[Sequence[object]]) -> Batch:
+    return Batch(list(map(Found._make, zip(*columns, strict=True))))
+
+
+def ingest_batch(job: IngestJob, batch: Batch) -> BatchResult:
     """Store the content of the files and symlinks of *batch*.
 
     Raises:
@@ -120,7 +124,7 @@ def ingest_batch(job: IngestJob, batch: Sequence[Found]) -> BatchResult:
     backend = LocalBackend(Path(job.store))
     packs = PackSet(backend.temporary, job.generation)
     try:
-        return _Batch(job, known, packs).run(batch)
+        return _Batch(job, known, packs).run(batch.files)
     except BaseException:
         packs.discard()
         raise

@@ -19,6 +19,7 @@ from dsvc.worktree.folders import Folders, temporary_name
 from dsvc.worktree.ingest import LARGE_FILE
 from dsvc.worktree.link_cache import LinkCache, cache_entry, reflink
 from dsvc.worktree.materialise import (
+    ItemBatch,
     MaterialiseJob,
     Written,
     materialise_batch,
@@ -169,9 +170,9 @@ def _write(
     with pool(workers.jobs) if pool else nullcontext() as executor:
         results: Iterable[Written]
         if executor is None:
-            results = (materialise_batch(job, batch) for batch in work)
+            results = (materialise_batch(job, ItemBatch(batch)) for batch in work)
         else:
-            results = executor.map(materialise_batch, [job] * len(work), work)
+            results = executor.map(materialise_batch, [job] * len(work), map(ItemBatch, work))
         for batch, written in zip(work, results, strict=True):
             if progress is not None:
                 progress.advance(len(batch), sum([entry.size for entry, _ in batch]))
