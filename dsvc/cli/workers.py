@@ -1,6 +1,7 @@
 """Worker processes for the commands that read or write many files."""
 
 import os
+import signal
 import sys
 from concurrent.futures import Executor
 from typing import Final
@@ -34,4 +35,9 @@ def _pool(jobs: int) -> Executor:
 
     # Forking takes 5 ms where a new interpreter takes 150; it is safe before there are threads (macOS has some).
     method = "fork" if sys.platform == "linux" else "spawn"
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context(method))
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context(method), initializer=_leave_interrupts)
+
+
+def _leave_interrupts() -> None:
+    """Let the process that was asked decide what Ctrl-C means; the terminal sends it to all of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
