@@ -87,13 +87,24 @@ class Ended:
 
 
 class Watch:
-    """What happens at each change of the disk, counted from 0; *act* is called before it is done."""
+    """What happens at each change of the disk, counted from 0; *act* is called before it is done.
 
-    def __init__(self, act: Callable[["Watch", str, int], None] | None = None, *, within: Path | None = None) -> None:
+    Only files below *within* count; with *reads*, each file that is opened to be read counts too.
+    """
+
+    def __init__(
+        self,
+        act: Callable[["Watch", str, int], None] | None = None,
+        *,
+        within: Path | None = None,
+        reads: bool = False,
+    ) -> None:
         self.act = act
+        self.reads = reads
         self.within = None if within is None else str(within)
         self.steps = 0
         self.is_torn = False
+        self.holds_lock = False
         self.journal: Any = None
         self._names: dict[int, str] = {}
         self._real: dict[str, Any] = {}
@@ -136,9 +147,13 @@ class Watch:
 
         class Connection(sqlite3.Connection):
             def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-                if sql == "COMMIT":
-                    watch.step("commit", str(self))
-                return super().execute(sql, *arguments)
+                word = sql.split(maxsplit=1)[0].lower()
+                if word in ("begin", "commit"):
+                    watch.step(word, str(self))
+                result = super().execute(sql, *arguments)
+                if word in ("begin", "commit", "rollback"):
+                    watch.holds_lock = word == "begin"
+                return result
 
         connect: Any = sqlite3.connect
         setattr(sqlite3, "connect", lambda *arguments, **options: connect(*arguments, factory=Connection, **options))  # noqa: B010 (mypy knows too many forms of it)
@@ -153,8 +168,8 @@ class Watch:
         name = self._absolute(path, dir_fd)
         changes = flags & (os.O_CREAT | os.O_TRUNC)
         is_new = changes and not os.path.lexists(name)
-        if changes:
-            self.step("open", name)
+        if changes or self.reads:
+            self.step("open" if changes else "read", name)
         descriptor: int = self._real["open"](path, flags, mode, dir_fd=dir_fd)
         self._names[descriptor] = name
         if is_new:
@@ -270,13 +285,14 @@ def torn_at(step: int) -> Callable[[Watch, str, int], None]:
 
 def failing_at(step: int, code: int = errno.ENOSPC, *, lasting: bool = True) -> Callable[[Watch, str, int], None]:
     """Let change number *step* fail with *code*, and if *lasting* all after it that need room."""
-    needing = {"open", "write", "writev", "pwrite", "mkdir", "link", "symlink", "fsync", "fdatasync", "commit"}
+    needing = {"open", "write", "writev", "pwrite", "mkdir", "link", "symlink", "fsync", "fdatasync", "begin", "commit"}
 
     def act(_watch: Watch, call: str, number: int) -> None:
         if number == step or (lasting and number > step and call in needing):
-            if call == "commit":
-                message = "database or disk is full"
-                raise sqlite3.OperationalError(message)
+            if call in ("begin", "commit"):
+                full = sqlite3.OperationalError("database or disk is full")
+                full.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise full
             raise OSError(code, os.strerror(code))
 
     return act
@@ -302,9 +318,7 @@ def run_forked(
 
     *user* is the user id that it runs as; *before* is called in the child first.
     """
-    return Running(
-        words, cwd=cwd, watch=watch, record=record, user=user, environment=environment, before=before
-    ).wait()
+    return Running(words, cwd=cwd, watch=watch, record=record, user=user, environment=environment, before=before).wait()
 
 
 class Running:
@@ -323,7 +337,8 @@ class Running:
     ) -> None:
         watch = watch or Watch()
         self._stdout, self._stderr, self._journal, self._count = [
-            tempfile.TemporaryFile(dir=FASTEST) for _ in range(4)
+            tempfile.TemporaryFile(dir=FASTEST)  # noqa: SIM115 (closed by `wait`)
+            for _ in range(4)
         ]
         self._child = os.fork()
         if self._child == 0:
@@ -368,8 +383,9 @@ class Pause:
     def at(self, step: int) -> Callable[[Watch, str, int], None]:
         """Pause before change of the disk number *step*."""
 
-        def act(_watch: Watch, _call: str, number: int) -> None:
-            if number == step:
+        def act(watch: Watch, _call: str, number: int) -> None:
+            # Not while the stat cache is locked: nobody else would come through, as it should be.
+            if number == step and not watch.holds_lock:
                 self.hold()
 
         return act

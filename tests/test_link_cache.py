@@ -18,10 +18,10 @@ from dsvc.worktree.restore import restore
 from dsvc.worktree.status import read_status
 from dsvc.worktree.unlock import unlock
 from dsvc.worktree.worktree import Worktree
-from tests.worktree_support import Executable, check_out, clear, commit_all, make_worktree, read_files
+from tests.worktree_support import Executable, Files, check_out, clear, commit_all, make_worktree, read_files
 
 _NOBODY = 65534
-_FILES = {b"a": b"same", b"b/c": b"same", b"run": Executable(b"same"), b"other": b"1" * 100_000}
+_FILES: Files = {b"a": b"same", b"b/c": b"same", b"run": Executable(b"same"), b"other": b"1" * 100_000}
 
 
 @pytest.fixture

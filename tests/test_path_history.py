@@ -58,7 +58,7 @@ def followed(
 def test_a_walk_for_a_path_shows_what_git_shows(
     data: st.DataObject,
     shape: Shape,
-    first_parent: bool,
+    first_parent: bool,  # noqa: FBT001 (drawn by hypothesis)
     topological: bool,  # noqa: FBT001
 ) -> None:
     numbers = st.integers(0, len(shape) - 1)

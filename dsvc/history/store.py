@@ -55,9 +55,13 @@ class Store:
         self._follow(state)
         return state
 
-    def _follow(self, state: State) -> None:
+    def _follow(self, state: State, sealed: Sequence[Sealed] = ()) -> None:
+        """Let `objects` have what is live in *state*, and what is *sealed* to become so."""
         if "objects" in self.__dict__:
             self.objects.update(state.packs, state.segments)
+            for one in sealed:
+                if one.segment is not None:
+                    self.objects.attach(one.packs, [one.merged or one.segment])
 
     def writer(self) -> DatabaseWriter:
         """Return a writer whose objects `publish` can make part of the store."""
@@ -88,6 +92,8 @@ class Store:
         """
 
         def transaction(state: State) -> Transaction | None:
+            # Others may have been faster, and *build* may have to read what they stored.
+            self._follow(state, sealed)
             changes = build(state)
             if changes is None:
                 return None

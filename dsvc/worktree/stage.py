@@ -28,7 +28,7 @@ def stage(worktree: Worktree, writer: DatabaseWriter, edits: Sequence[Edit], row
         PathConflictError: A path would be a file and a folder at once.
         SwitchInterruptedError: A checkout is on its way, or was cut short.
     """
-    base = worktree.staged_tree(worktree.store.log.head())
+    base = worktree.staged_tree(worktree.store.state())
     staged = base
     if edits:
         staged = base.apply(writer, edits)

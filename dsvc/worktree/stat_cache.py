@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from dsvc.errors import CorruptionError, StorageError
+from dsvc.errors import BusyError, CorruptionError, DsvcError, NoSpaceError, StorageError
 from dsvc.model.paths import key_path, path_key
 from dsvc.model.tree import Entry
 
@@ -34,9 +34,14 @@ Row = tuple[bytes, bytes, bytes]  # key, fingerprint ("" if unknown), entry with
 
 # Statements that could not be carried out say nothing about the file; the other errors do.
 _Refused = sqlite3.OperationalError
+_KINDS: Final = {
+    sqlite3.SQLITE_BUSY: BusyError,
+    sqlite3.SQLITE_LOCKED: BusyError,
+    sqlite3.SQLITE_FULL: NoSpaceError,
+}
 
-# 60 MB of rows.
-_GATHERED_IN_MEMORY: Final = 200_000
+# 15 MB of rows.
+_GATHERED_IN_MEMORY: Final = 50_000
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes | None, bytes | None])
@@ -89,7 +94,7 @@ class StatCache:
     """The rows of one worktree. One process writes at a time; SQLite sees to it.
 
     What `replace` and `refresh` cannot write, they do not: the rows stand for an older tree then, and
-    catch up later. All else may raise DamagedCacheError, or StorageError where the system refuses.
+    catch up later. All else may raise DamagedCacheError, BusyError, or StorageError where the system refuses.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,8 +108,9 @@ class StatCache:
             self._remove()
             self._database = self._open()
 
-    def _refused(self, error: sqlite3.Error) -> StorageError:
-        return StorageError(f"cannot use {self._path}: {error}")
+    def _refused(self, error: sqlite3.Error) -> DsvcError:
+        kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, StorageError)
+        return kind(f"cannot use {self._path}: {error}")
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, timeout=30)
@@ -225,7 +231,7 @@ class StatCache:
 
         Where they stand for another tree than *known* by now, or nothing can be written, nothing is changed.
         """
-        with suppress(StorageError, DamagedCacheError), self.update(known) as update:
+        with suppress(BusyError, StorageError, DamagedCacheError), self.update(known) as update:
             update.remove(removed)
             update.put_gathered()
             update.put(self._gathered)
@@ -245,7 +251,7 @@ class StatCache:
 
     def refresh(self, rows: Iterable[Row]) -> None:
         """Record fingerprints that were found to hold, if that can be written; the tree stays the same."""
-        with suppress(StorageError, DamagedCacheError), self._transaction() as database:
+        with suppress(BusyError, StorageError, DamagedCacheError), self._transaction() as database:
             database.executemany("UPDATE files SET fingerprint = ?2 WHERE key = ?1 AND entry = ?3", rows)
 
 

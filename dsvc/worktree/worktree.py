@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dsvc.config import Config
-from dsvc.errors import NotFoundError
+from dsvc.errors import CorruptionError, NotFoundError
 from dsvc.history.diff import diff_trees
 from dsvc.history.store import Store
 from dsvc.history.tree import Tree
@@ -32,6 +32,8 @@ class Worktree:
         self.control = control
         self.store = store
         self.config = config
+        # What the stat cache stood for when its rows were last asked for.
+        self._cached_root: bytes | None = None
 
     @property
     def root_bytes(self) -> bytes:
@@ -91,6 +93,7 @@ class Worktree:
         if known != staged.root:
             # Whoever changed the staged tree died before telling the cache, or the cache is new.
             self._catch_up(cache, known, staged)
+        self._cached_root = staged.root
         return cache
 
     def _catch_up(self, cache: StatCache, known: bytes | None, staged: Tree) -> None:
@@ -99,7 +102,7 @@ class Worktree:
             return
         try:
             changes = list(diff_trees(Tree(self.store.objects, known), staged))
-        except NotFoundError:
+        except (CorruptionError, NotFoundError):
             cache.rebuild(staged.root, staged.entries())
             return
         rows = [pack_row(change.new, b"") for change in changes if change.new is not None]
@@ -112,6 +115,8 @@ class Worktree:
     def update_cache(self, old: Tree, new: Tree, rows: Sequence[Row], removed: Sequence[bytes]) -> None:
         """Let the stat cache, which stood for *old*, stand for *new*: *rows* came, *removed* went.
 
-        Where it stands for another tree by now, it is left to catch up by itself.
+        Where it stands for another tree by now, it is left to catch up by itself; also where *old* is not the tree
+        that the rows were found by, because another process staged something meanwhile.
         """
-        self.stat_cache.replace(old.root, new.root, rows, removed)
+        if old.root == self._cached_root:
+            self.stat_cache.replace(old.root, new.root, rows, removed)
