@@ -72,5 +72,6 @@ def create_repository(root: Path, context: Context, *, store_id: str, branch: st
 
 def open_worktree(control: Path, context: Context, config: Config) -> Worktree:
     """Open the repository whose control folder is *control*."""
-    store = Store(LocalBackend(control / "store"), context)
+    backend = LocalBackend(control / "store")
+    store = Store(backend, context, log=Log(backend, own=True))
     return Worktree(Path(os.path.abspath(control.parent)), control, store, config)  # noqa: PTH100 -- symlinks stay

@@ -284,11 +284,11 @@ def torn_at(step: int) -> Callable[[Watch, str, int], None]:
 
 
 def failing_at(step: int, code: int = errno.ENOSPC, *, lasting: bool = True) -> Callable[[Watch, str, int], None]:
-    """Let change number *step* fail with *code*, and if *lasting* all after it that need room."""
+    """Let change number *step* fail with *code* if it needs room, and if *lasting* all after it that do."""
     needing = {"open", "write", "writev", "pwrite", "mkdir", "link", "symlink", "fsync", "fdatasync", "begin", "commit"}
 
     def act(_watch: Watch, call: str, number: int) -> None:
-        if number == step or (lasting and number > step and call in needing):
+        if call in needing and (number == step or (lasting and number > step)):
             if call in ("begin", "commit"):
                 full = sqlite3.OperationalError("database or disk is full")
                 full.sqlite_errorcode = sqlite3.SQLITE_FULL

@@ -50,8 +50,13 @@ class Store:
         return ObjectDatabase(self.backend, packs=state.packs, segments=state.segments)
 
     def state(self) -> State:
-        """Return the newest state, and let `objects` follow it."""
+        """Return the newest state, and let `objects` follow it.
+
+        Raises:
+            ChangedEntryError: The log was damaged.
+        """
         state = self.log.head()
+        self.log.check_unchanged()
         self._follow(state)
         return state
 
@@ -92,6 +97,7 @@ class Store:
         """
 
         def transaction(state: State) -> Transaction | None:
+            self.log.check_unchanged()
             # Others may have been faster, and *build* may have to read what they stored.
             self._follow(state, sealed)
             changes = build(state)

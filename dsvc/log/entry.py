@@ -29,6 +29,7 @@ __all__ = [
     "SUPPORTED_FEATURES",
     "CheckpointName",
     "Hash",
+    "Link",
     "LogEntry",
     "MalformedEntryError",
     "RefChange",
@@ -39,6 +40,7 @@ __all__ = [
     "decode_lists",
     "encode_entry",
     "hash_bytes",
+    "read_link",
     "state_key",
     "tail_generation",
     "tail_key",
@@ -144,6 +146,13 @@ class LogEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     checkpoint: CheckpointName | None = None
 
 
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """An entry's own number, and the hash of the entry before it that its writer had read."""
+
+    seq: int
+    prev_hash: str
+
+
 class _Header(msgspec.Struct, gc=False):
     v: int
     require: list[str] = []
@@ -152,6 +161,7 @@ class _Header(msgspec.Struct, gc=False):
 _encoder: Final = msgspec.json.Encoder()
 _entry_decoder: Final = msgspec.json.Decoder(LogEntry)
 _header_decoder: Final = msgspec.json.Decoder(_Header)
+_link_decoder: Final = msgspec.json.Decoder(Link)
 _lists_decoder: Final = msgspec.json.Decoder(Transaction)
 
 
@@ -216,6 +226,14 @@ def decode_entry(raw: bytes) -> LogEntry:
         message = f"malformed log entry: it is {len(raw)} bytes long"
         raise MalformedEntryError(message)
     return entry
+
+
+def read_link(raw: bytes) -> Link | None:
+    """Return where in the chain an entry says that it is, None if it does not even say that."""
+    try:
+        return _link_decoder.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
 
 
 def _refuse_unknown(raw: bytes) -> None:

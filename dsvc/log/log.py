@@ -14,7 +14,7 @@ import msgspec
 from dsvc.errors import BusyError, CorruptionError, DsvcError, RefusedError, StorageError
 from dsvc.log.append import create_entry, pause
 from dsvc.log.checkpoint import CHECKPOINT_INTERVAL, load_checkpoint, read_state_object, write_checkpoint
-from dsvc.log.entries import HINT_INTERVAL, HINT_KEY, EntryReader, decode_hint, encode_hint
+from dsvc.log.entries import HINT_INTERVAL, HINT_KEY, EntryReader, decode_hint, encode_hint, entry_key
 from dsvc.log.entry import (
     ENTRY_VERSION,
     CheckpointName,
@@ -24,6 +24,7 @@ from dsvc.log.entry import (
     decode_entry,
     encode_entry,
     hash_bytes,
+    read_link,
     state_key,
 )
 from dsvc.log.refs import check_ref_name, check_ref_value
@@ -32,7 +33,7 @@ from dsvc.log.state import LogPosition, State
 from dsvc.log.store import CONFIG_KEY, Store, create_store, decode_store
 from dsvc.storage.backend import Backend
 
-__all__ = ["Log", "LogContendedError", "RewoundError"]
+__all__ = ["ChangedEntryError", "Log", "LogContendedError", "RewoundError"]
 
 _MAX_TEXT_LENGTH: Final = 1000
 _ATTEMPTS: Final = 40
@@ -50,11 +51,24 @@ class RewoundError(RefusedError):
         self.position = position
 
 
-class Log:
-    """The log of the store in a backend. Safe to use from several threads."""
+class ChangedEntryError(CorruptionError):
+    """An entry is not what it was, or not there any more, so it and the later ones count for nothing."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"{entry_key(seq) if seq else CONFIG_KEY} was changed or removed after it was written")
+        self.seq = seq
+
+
+class Log:
+    """The log of the store in a backend. Safe to use from several threads.
+
+    In a log of our *own*, nobody writes what counts for nothing.
+    """
+
+    def __init__(self, backend: Backend, *, own: bool = False) -> None:
         self.backend: Final = backend
+        self._own = own
+        self._changed: int | None = None
         self._store: Store | None = None
         self._state: State | None = None
 
@@ -101,7 +115,11 @@ class Log:
         config, hint_value = self.backend.read_many([CONFIG_KEY, HINT_KEY])
         self._store = decode_store(config)
         entries, hint = EntryReader(self.backend), decode_hint(hint_value)
-        return self._build(entries, entries.find_head(hint, hint - hint % CHECKPOINT_INTERVAL))
+        head = entries.find_head(hint, hint - hint % CHECKPOINT_INTERVAL)
+        state = self._build(entries, head)
+        if self._own and entries.read([head + 2]) != [None] and entries.read([head + 1]) == [None]:
+            self._changed = head + 1
+        return state
 
     def _refreshed(self, state: State) -> State:
         entries = EntryReader(self.backend)
@@ -124,7 +142,34 @@ class Log:
         return self._replayed(State.empty(self.store.genesis), entries, head)
 
     def _replayed(self, state: State, entries: EntryReader, head: int) -> State:
-        return replay(state, entries.read_all(state.seq + 1, head + 1), self._read_lists)
+        raws = entries.read_all(state.seq + 1, head + 1)
+        void: list[int] = []
+        after = replay(state, raws, self._read_lists, lambda seq, _: void.append(seq))
+        if void:
+            self._changed = self._find_changed(state, raws, void)
+        return after
+
+    def _find_changed(self, state: State, raws: list[bytes], void: list[int]) -> int | None:
+        """Return which of the entries *raws* behind *state* was changed, given those that are *void*."""
+        hashes = [state.hash, *map(hash_bytes, raws)]
+        for seq in void:
+            link = read_link(raws[seq - state.seq - 1])
+            # Whoever wrote it had read the one before.
+            if link is not None and link.seq == seq and link.prev_hash != hashes[seq - state.seq - 1]:
+                return seq - 1
+        head = state.seq + len(raws)
+        return head if self._own and head in void else None
+
+    def check_unchanged(self) -> None:
+        """Check that no entry was changed after it was written, as far as what was read so far can tell.
+
+        Replay passes over it, and so over all that was done since; who would go on from there could lose that.
+
+        Raises:
+            ChangedEntryError: One was.
+        """
+        if self._changed is not None:
+            raise ChangedEntryError(self._changed)
 
     def _from_checkpoint(self, raw: bytes, seq: int) -> State | None:
         """Return the state before entry *seq*, whose bytes are *raw*, if it names a checkpoint of it."""

@@ -2,21 +2,14 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from dsvc.errors import CorruptionError
 from dsvc.log.entries import entry_key
-from dsvc.log.entry import hash_bytes
+from dsvc.log.entry import hash_bytes, read_link
 from dsvc.log.log import Log
 from dsvc.log.verify import LogFault, verify_log
 from dsvc.maintenance.findings import Finding, Part, Severity
 
 __all__ = ["check_log"]
-
-
-class _Link(msgspec.Struct):
-    seq: int
-    prev_hash: str
 
 
 def check_log(log: Log) -> Iterator[Finding]:
@@ -49,20 +42,13 @@ def check_log(log: Log) -> Iterator[Finding]:
 def _changed(log: Log, fault: LogFault) -> int | None:
     """Return which entry was changed so that there is *fault*, None if it was so from the start."""
     before, raw, after = log.backend.read_many([entry_key(fault.seq + step) for step in (-1, 0, 1)])
-    own, following = _link(raw), _link(after)
+    own, following = (None if one is None else read_link(one) for one in (raw, after))
     if own is not None and own.seq == fault.seq and before is not None and own.prev_hash != hash_bytes(before):
         return fault.seq - 1
     if raw is None or after is None:
         # The last one: its writer had checked that it is right.
         return fault.seq
     return fault.seq if following is None or following.prev_hash != hash_bytes(raw) else None
-
-
-def _link(raw: bytes | None) -> _Link | None:
-    try:
-        return None if raw is None else msgspec.json.decode(raw, type=_Link)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
 
 
 def _beyond(log: Log) -> Iterator[Finding]:

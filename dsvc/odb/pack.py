@@ -166,7 +166,11 @@ class PackWriter:
         except OSError as error:
             raise storage_error(error, f"write {path}") from error
         self._offset = 0
-        self._write([self._header])
+        try:
+            self._write([self._header])
+        except BaseException:
+            self.discard()
+            raise
 
     @property
     def is_full(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from dsvc.errors import InvalidInputError
+from dsvc.errors import InvalidInputError, StorageError
 from dsvc.model.ids import Kind, ObjectId, hash_object
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.frame import FrameHeader
@@ -118,11 +118,19 @@ class DatabaseWriter:
         self._adopted: list[SealedPack] = []
 
     def write(self, kind: int, data: Buffer) -> ObjectId:
-        """Store an object unless it is there, and return its id."""
+        """Store an object unless it is there, and return its id.
+
+        Raises:
+            StorageError: The disk failed; all that was not sealed is given up.
+        """
         object_id = hash_object(kind, data)
         packs = self._data if kind == Kind.CHUNK else self._metadata
         if object_id not in packs and object_id not in self._database:
-            packs.add(kind, object_id, data)
+            try:
+                packs.add(kind, object_id, data)
+            except StorageError:
+                self.discard()
+                raise
         return object_id
 
     def take(self, packs: Iterable[SealedPack]) -> None:
@@ -133,15 +141,22 @@ class DatabaseWriter:
         """Make all that was written durable, and readable through the database.
 
         Packs come before the index segment, so that a crash leaves nothing that points nowhere.
+
+        Raises:
+            StorageError: The disk failed; all that was not sealed is given up.
         """
-        packs = [*self._data.finish(), *self._metadata.finish(), *self._adopted]
-        if not packs:
-            return Sealed()
-        # Two workers may have made the same pack.
-        packs = list({pack.name: pack for pack in packs}.values())
-        for pack in packs:
-            self._files.adopt(pack.path, pack_key(pack.name))
-        sealed = index_packs(self._database, self._backend, packs, generation=self._generation)
+        try:
+            packs = [*self._data.finish(), *self._metadata.finish(), *self._adopted]
+            if not packs:
+                return Sealed()
+            # Two workers may have made the same pack: one takes the place of the other.
+            for pack in packs:
+                self._files.adopt(pack.path, pack_key(pack.name))
+            packs = list({pack.name: pack for pack in packs}.values())
+            sealed = index_packs(self._database, self._backend, packs, generation=self._generation)
+        except StorageError:
+            self.discard()
+            raise
         self._reset()
         return sealed
 

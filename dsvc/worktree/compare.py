@@ -117,8 +117,11 @@ def content_digest(root: bytes, found: Found) -> tuple[bytes, Found]:
             before = found_from_stat(found.path, os.fstat(descriptor))
             hasher = blake3()
             buffer = memoryview(bytearray(min(1 << 20, found.size + 1)))
-            while count := file.readinto(buffer):
+            # A byte more than there should be is enough to tell: somebody may write as fast as we read.
+            left = before.size + 1
+            while left > 0 and (count := file.readinto(buffer)):
                 hasher.update(buffer[:count])
+                left -= count
             return ObjectId(hasher.digest()), before
     except OSError as error:
         raise storage_error(error, f"read {quote_path(found.path)}") from error

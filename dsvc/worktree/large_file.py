@@ -92,7 +92,7 @@ class LargeFileReader:
                 descriptor = os.open(path, _FLAGS)
                 try:
                     before = found_from_stat(found.path, os.fstat(descriptor))
-                    size, digest, builder = self._read_all(descriptor, progress, expected)
+                    size, digest, builder = self._read_all(descriptor, before.size, progress, expected)
                     after = found_from_stat(found.path, os.fstat(descriptor))
                 finally:
                     os.close(descriptor)
@@ -103,8 +103,9 @@ class LargeFileReader:
         raise FileChangingError(found.path)
 
     def _read_all(
-        self, descriptor: int, progress: Progress, expected: Sequence[BlobItem]
+        self, descriptor: int, length: int, progress: Progress, expected: Sequence[BlobItem]
     ) -> tuple[int, bytes, BlobBuilder]:
+        # At most one byte more than it should have: somebody may write as fast as we read.
         hasher = blake3()
         cutting = _Cutting(expected)
         pieces: list[_Piece] = []
@@ -112,7 +113,7 @@ class LargeFileReader:
         buffer = self._buffer()
         final = False
         while not final:
-            filled = _fill(descriptor, buffer, carried)
+            filled = _fill(descriptor, buffer, carried, length + 1 - size)
             final = filled < _BUFFER
             size += filled - carried
             progress.advance(size=filled - carried)
@@ -200,11 +201,11 @@ class LargeFileReader:
         self._packers = []
 
 
-def _fill(descriptor: int, buffer: bytearray, start: int) -> int:
-    """Read into *buffer* from *start* on; return how far it is filled, less than a buffer at the end only."""
-    view = memoryview(buffer)
+def _fill(descriptor: int, buffer: bytearray, start: int, most: int) -> int:
+    """Read *most* bytes into *buffer* from *start* on; return how far it is filled: wholly, but at the end."""
+    view = memoryview(buffer)[: min(_BUFFER, start + most)]
     filled = start
-    while filled < _BUFFER:
+    while filled < len(view):
         count = os.readv(descriptor, [view[filled:]])
         if not count:
             break

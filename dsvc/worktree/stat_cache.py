@@ -10,6 +10,7 @@ moment before its content was read, on the filesystem's own clock. An edit withi
 could otherwise go unseen ("racy git").
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,8 @@ _KINDS: Final = {
     sqlite3.SQLITE_LOCKED: BusyError,
     sqlite3.SQLITE_FULL: NoSpaceError,
 }
+
+_IN_MEMORY: Final = ":memory:"
 
 # 15 MB of rows.
 _GATHERED_IN_MEMORY: Final = 50_000
@@ -101,19 +104,22 @@ class StatCache:
         self._path = path
         self._gathered: list[Row] = []
         try:
-            self._database = self._open()
+            self._database = self._open(path)
         except _Refused as error:
-            raise self._refused(error) from error
+            if os.access(path.parent, os.W_OK):
+                raise self._refused(error) from error
+            # Somebody else's repository, or one on a medium that cannot be written: nothing is remembered.
+            self._database = self._open(_IN_MEMORY)
         except sqlite3.DatabaseError:
             self._remove()
-            self._database = self._open()
+            self._database = self._open(path)
 
     def _refused(self, error: sqlite3.Error) -> DsvcError:
         kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, StorageError)
         return kind(f"cannot use {self._path}: {error}")
 
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, isolation_level=None, timeout=30)
+    def _open(self, path: Path | str) -> sqlite3.Connection:
+        database = sqlite3.connect(path, isolation_level=None, timeout=30)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
@@ -152,7 +158,7 @@ class StatCache:
         except sqlite3.DatabaseError as error:
             self._database.close()
             self._remove()
-            self._database = self._open()
+            self._database = self._open(self._path)
             raise DamagedCacheError(self._path) from error
 
     @contextmanager

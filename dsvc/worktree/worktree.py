@@ -3,10 +3,12 @@
 It wires; what can be done with it are functions beside it, one module for each verb.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from dsvc.config import Config
 from dsvc.errors import CorruptionError, NotFoundError
@@ -17,11 +19,15 @@ from dsvc.log.state import State
 from dsvc.model.codec import decode
 from dsvc.model.commit import Commit
 from dsvc.model.ids import Kind, ObjectId
+from dsvc.storage.local import storage_error
 from dsvc.storage.temporary import remove_stale, temporary_name
 from dsvc.worktree.session import Session, read_session
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
 
 __all__ = ["Worktree"]
+
+
+_READ_ONLY: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Worktree:
@@ -69,17 +75,23 @@ class Worktree:
     def clock(self) -> int:
         """Return the present time in nanoseconds on the worktree's own filesystem.
 
-        A file is touched to ask: the clocks of a network filesystem and of this machine differ.
+        A file is touched to ask: the clocks of a network filesystem and of this machine differ. Where that is not
+        allowed, it is 0: nothing is older, and there is nowhere to take note of it anyway.
         """
         probe = self.control / "tmp" / temporary_name()
-        probe.parent.mkdir(exist_ok=True)
-        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(descriptor, b".")
-            return os.fstat(descriptor).st_mtime_ns
-        finally:
-            os.close(descriptor)
-            probe.unlink(missing_ok=True)
+            probe.parent.mkdir(exist_ok=True)
+            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(descriptor, b".")
+                return os.fstat(descriptor).st_mtime_ns
+            finally:
+                os.close(descriptor)
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno in _READ_ONLY:
+                return 0
+            raise storage_error(error, f"write {probe}") from error
 
     def tidy(self) -> None:
         """Remove the temporary files of processes that ended in the middle."""
