@@ -7,6 +7,7 @@ was synced. Nothing of dsvc is replaced.
 
 import builtins
 import errno
+import fcntl
 import importlib
 import io
 import os
@@ -104,7 +105,7 @@ class Watch:
         self.within = None if within is None else str(within)
         self.steps = 0
         self.is_torn = False
-        self.holds_lock = False
+        self.locks: set[object] = set()
         self.journal: Any = None
         self._names: dict[int, str] = {}
         self._real: dict[str, Any] = {}
@@ -140,6 +141,8 @@ class Watch:
         os.replace = self._on_path("rename")
         os.open = self._open
         os.close = self._close
+        self._real["flock"] = fcntl.flock
+        fcntl.flock = self._flock
         self._real["io.open"] = io.open
         builtins.open = self._open_file
         io.open = self._open_file
@@ -151,8 +154,10 @@ class Watch:
                 if word in ("begin", "commit"):
                     watch.step(word, str(self))
                 result = super().execute(sql, *arguments)
-                if word in ("begin", "commit", "rollback"):
-                    watch.holds_lock = word == "begin"
+                if word == "begin":
+                    watch.locks.add(self)
+                elif word in ("commit", "rollback"):
+                    watch.locks.discard(self)
                 return result
 
         connect: Any = sqlite3.connect
@@ -181,6 +186,15 @@ class Watch:
     def _close(self, fd: int) -> None:
         self._names.pop(fd, None)
         self._real["close"](fd)
+        self.locks.discard(fd)
+
+    def _flock(self, file: Any, operation: int) -> None:
+        self._real["flock"](file, operation)
+        descriptor = file if isinstance(file, int) else file.fileno()
+        if operation & fcntl.LOCK_UN:
+            self.locks.discard(descriptor)
+        else:
+            self.locks.add(descriptor)
 
     def _open_file(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         """Stand for `open`: what is written through a file object is noted when it is closed, as one write."""
@@ -385,7 +399,7 @@ class Pause:
 
         def act(watch: Watch, _call: str, number: int) -> None:
             # Not while the stat cache is locked: nobody else would come through, as it should be.
-            if number == step and not watch.holds_lock:
+            if number == step and not watch.locks:
                 self.hold()
 
         return act

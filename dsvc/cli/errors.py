@@ -141,11 +141,13 @@ def _nearest(error: BaseException, table: Mapping[str, Known]) -> Known | None:
 
 def report(error: Exception) -> int:
     """Say on stderr what went wrong, and return the exit code."""
-    code = exit_code(error)
     if os.environ.get("DSVC_TRACEBACK"):
         import traceback
 
         traceback.print_exception(error)
+    if type(error).__name__ == "BrokenProcessPool":
+        error = _worker_lost()
+    code = exit_code(error)
     if code == _UNEXPECTED and not isinstance(error, DsvcError):
         console.error(f"unexpected {type(error).__name__}: {error}{_place(error)}")
         console.hint("this is a bug in dsvc; run it again with DSVC_TRACEBACK=1 to see where, and report that")
@@ -154,6 +156,12 @@ def report(error: Exception) -> int:
     if advice := hint(error):
         console.hint(advice)
     return code
+
+
+def _worker_lost() -> Failure:
+    """Return what to say when one of the processes of `cli.workers` ended in the middle of its work."""
+    message = "a worker process was killed; where memory runs out, the system does that"
+    return Failure(message, code=_STORAGE, hint="to work in one process, use `--jobs 1` or set `add.jobs`")
 
 
 def _describe(error: OSError) -> str:

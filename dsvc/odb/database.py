@@ -167,7 +167,11 @@ class ObjectDatabase:
             while offset >= views[index][0] + len(views[index][1]):
                 index += 1
             start, view = views[index]
-            raws[offset] = _open_frame(view[offset - start : offset - start + length])
+            try:
+                raws[offset] = _open_frame(view[offset - start : offset - start + length])
+            except frame.MalformedFrameError as error:
+                message = f"pack {pack} is damaged at byte {offset}: {error}"
+                raise CorruptionError(message) from error
         return raws
 
     def _read_ranges(self, pack: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -10,6 +10,7 @@ moment before its content was read, on the filesystem's own clock. An edit withi
 could otherwise go unseen ("racy git").
 """
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,8 @@ import msgspec
 from dsvc.errors import BusyError, CorruptionError, DsvcError, NoSpaceError, StorageError
 from dsvc.model.paths import key_path, path_key
 from dsvc.model.tree import Entry
+from dsvc.storage.local import storage_error
+from dsvc.storage.temporary import temporary_name
 
 __all__ = ["CacheUpdate", "DamagedCacheError", "Row", "StatCache", "entry_from_row", "pack_row"]
 
@@ -103,47 +106,55 @@ class StatCache:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._gathered: list[Row] = []
+        self._found: os.stat_result | None = None
+        self._database = self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
         try:
-            self._database = self._open(path)
-        except _Refused as error:
-            if os.access(path.parent, os.W_OK):
+            if not self._path.exists():
+                self._make(None)
+            self._found = self._path.stat()
+            try:
+                return _connect(self._path)
+            except _Refused:
+                raise
+            except sqlite3.DatabaseError:
+                self._make(self._found)
+                self._found = self._path.stat()
+                return _connect(self._path)
+        except (OSError, _Refused) as error:
+            if os.access(self._path.parent, os.W_OK):
                 raise self._refused(error) from error
             # Somebody else's repository, or one on a medium that cannot be written: nothing is remembered.
-            self._database = self._open(_IN_MEMORY)
-        except sqlite3.DatabaseError:
-            self._remove()
-            self._database = self._open(path)
+            return _connect(_IN_MEMORY)
 
-    def _refused(self, error: sqlite3.Error) -> DsvcError:
+    def _refused(self, error: OSError | sqlite3.Error) -> DsvcError:
+        if isinstance(error, OSError):
+            return storage_error(error, f"use {self._path}")
         kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, StorageError)
         return kind(f"cannot use {self._path}: {error}")
 
-    def _open(self, path: Path | str) -> sqlite3.Connection:
-        database = sqlite3.connect(path, isolation_level=None, timeout=30)
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version != _VERSION:
-                self._recreate(database)
-            database.execute("SELECT value FROM meta WHERE name = 'root'").fetchone()
-        except sqlite3.DatabaseError:
-            database.close()
-            raise
-        return database
+    def _make(self, damaged: os.stat_result | None) -> None:
+        """Put an empty database in place of the *damaged* file, or where there was none.
 
-    def _recreate(self, database: sqlite3.Connection) -> None:
-        database.execute("BEGIN IMMEDIATE")
-        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            database.execute(f'DROP TABLE "{name}"')
-        for statement in _SCHEMA.strip().split("\n"):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {_VERSION}")
-        database.execute("COMMIT")
-
-    def _remove(self) -> None:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        Others may find the same at the same time, or use what one of them made already: there is one at a time here,
+        and only what it came for is replaced. Nobody sees a file that is half made.
+        """
+        folder = self._path.parent / "tmp"
+        folder.mkdir(exist_ok=True)
+        new = folder / temporary_name()
+        with self._path.with_name(f"{self._path.name}.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_still(self._path, damaged):
+                return
+            try:
+                _connect(new).close()
+                # Nobody may open a new file with an old log beside it.
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                new.replace(self._path)
+            finally:
+                new.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Release the file."""
@@ -157,8 +168,8 @@ class StatCache:
             raise self._refused(error) from error
         except sqlite3.DatabaseError as error:
             self._database.close()
-            self._remove()
-            self._database = self._open(self._path)
+            self._make(self._found)
+            self._database = self._opened()
             raise DamagedCacheError(self._path) from error
 
     @contextmanager
@@ -264,3 +275,45 @@ class StatCache:
 def _root(database: sqlite3.Connection) -> bytes | None:
     row = database.execute("SELECT value FROM meta WHERE name = 'root'").fetchone()
     return None if row is None else bytes(row[0])
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, timeout=30)
+    try:
+        if _version(database) != _VERSION:
+            # A new file, which nobody else has, or that of another dsvc.
+            database.execute("PRAGMA journal_mode=WAL")
+            _recreate(database)
+        database.execute("PRAGMA synchronous=NORMAL")
+        _root(database)
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
+
+
+def _version(database: sqlite3.Connection) -> int:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _recreate(database: sqlite3.Connection) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    # Another process may have done it meanwhile, and filled the tables.
+    if _version(database) != _VERSION:
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            database.execute(f'DROP TABLE "{name}"')
+        for statement in _SCHEMA.strip().split("\n"):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+    database.execute("COMMIT")
+
+
+def _is_still(path: Path, found: os.stat_result | None) -> bool:
+    """Tell whether *path* is the file that was *found* there, or nothing where nothing was."""
+    try:
+        now = path.stat()
+    except FileNotFoundError:
+        # Whoever removed it had a reason to.
+        return True
+    return found is not None and os.path.samestat(now, found)
