@@ -245,6 +245,7 @@ def test_a_worker_that_is_killed_is_no_bug_of_ours_and_stages_nothing(folder: Pa
     (root / "many").mkdir()
     for number in range(10_000):
         (root / "many" / str(number)).touch()
+
     def die_in_a_worker() -> None:
         owner, read = os.getpid(), os.read
 
