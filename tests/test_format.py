@@ -21,6 +21,7 @@ from dsvc.log.checkpoint import load_checkpoint
 from dsvc.log.entries import decode_hint, entry_key
 from dsvc.log.entry import CheckpointName, decode_entry
 from dsvc.log.log import Log
+from dsvc.log.sessions import UploadState, decode_upload, encode_upload
 from dsvc.log.store import decode_store
 from dsvc.log.verify import verify_log
 from dsvc.maintenance.findings import Severity
@@ -75,7 +76,7 @@ def stated(name: str, word: str) -> str:
 def test_the_manual_has_the_examples_that_are_checked_here() -> None:
     checked = set(re.findall(r'"([a-z]+(?:-[a-z]+)*)"', Path(__file__).read_text("utf-8")))
 
-    assert len(examples()) == 22
+    assert len(examples()) == 23
     assert set(examples()) <= checked
 
 
@@ -208,6 +209,16 @@ class TestExamples:
 
         assert store.state().value(SESSION_REF) == text == session.encode()
         assert session.staged == json.loads(text)["staged"]
+
+
+def test_the_record_of_an_upload() -> None:
+    text = examples()["upload"][0].encode()
+
+    upload = decode_upload(text)
+
+    assert upload is not None
+    assert encode_upload(upload) == text
+    assert (upload.state, upload.sent, upload.total) == (UploadState.UPLOADING, 64 << 20, 128 << 20)
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,179 @@
+"""Sessions: what a running push tells everybody who looks at the store, and how it ended.
+
+They are a courtesy. Nothing that is in the log depends on them, a push goes on where one cannot be written,
+and whoever cannot read one passes over it. Each record says all that there is to know, so the one with the
+greatest number is enough. A push that ended well leaves none: from then on the log tells.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from dsvc.errors import DsvcError
+from dsvc.log.state import State
+from dsvc.model.context import Context
+from dsvc.storage.backend import Backend
+
+__all__ = [
+    "Session",
+    "Upload",
+    "UploadSession",
+    "UploadState",
+    "decode_upload",
+    "encode_upload",
+    "expire",
+    "read_sessions",
+    "remove_session",
+]
+
+_VERSION: Final = 1
+_FOLDER: Final = "sessions/"
+_MAX_LENGTH: Final = 65_536
+_MAX_PACKS: Final = 512
+_MAX_REASON: Final = 500
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+class UploadState(Enum):
+    """How far a push has come; that it is final, the log says."""
+
+    UPLOADING = "uploading"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    EXPIRED = "expired"
+
+
+class Upload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A push under way, or that ended in the middle.
+
+    *targets* are the values that refs are to get. *sent* of *total* bytes are durable there, in *packs* (the last 512
+    of them). *started* and *time*, when this was written, are microseconds since 1970 by the writer's clock; *actor*
+    is "user@host". *reason* says why it failed.
+    """
+
+    v: int
+    state: UploadState
+    actor: str
+    process: int
+    started: int
+    time: int
+    targets: dict[str, str | None]
+    sent: int = 0
+    total: int = 0
+    packs: list[str] = []
+    reason: str = ""
+
+
+class Session(msgspec.Struct, frozen=True):
+    """The session *id* as it was found: its last record, *number*, tells of *upload*."""
+
+    id: str
+    number: int
+    upload: Upload
+
+
+class _Version(msgspec.Struct):
+    v: int
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Upload)
+_version_decoder: Final = msgspec.json.Decoder(_Version)
+
+
+def _key(session: str, number: int) -> str:
+    return f"{_FOLDER}{session}/{number}"
+
+
+def encode_upload(upload: Upload) -> bytes:
+    """Return the record of *upload*."""
+    return _encoder.encode(upload)
+
+
+def decode_upload(raw: bytes) -> Upload | None:
+    """Return the upload that *raw* tells of, None if it is not for this version to read."""
+    if len(raw) > _MAX_LENGTH:
+        return None
+    try:
+        return _decoder.decode(raw) if _version_decoder.decode(raw).v == _VERSION else None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+class UploadSession:
+    """The session of one push. Nothing that goes wrong with it is anybody's trouble."""
+
+    def __init__(self, backend: Backend, context: Context, *, process: int) -> None:
+        self.id: Final = context.nonce()
+        self._backend = backend
+        self._context = context
+        self._next = 0
+        now = context.now()[0]
+        self._upload = Upload(_VERSION, UploadState.UPLOADING, context.actor, process, now, now, {})
+
+    def start(self, targets: Mapping[str, str | None], total: int) -> None:
+        """Tell that *targets* are to be pushed, *total* bytes."""
+        self._write(targets=dict(targets), total=total)
+
+    def advance(self, sent: int, packs: Iterable[str]) -> None:
+        """Tell that *sent* bytes are durable by now, *packs* among them."""
+        self._write(sent=sent, packs=list(packs)[-_MAX_PACKS:])
+
+    def fail(self, error: BaseException) -> None:
+        """Tell that *error* has ended it."""
+        if isinstance(error, DsvcError | OSError):
+            self._write(state=UploadState.FAILED, reason=str(error)[:_MAX_REASON])
+        else:
+            # Ctrl-C, or a bug of ours, whose words are nobody's to read.
+            self._write(state=UploadState.ABORTED)
+
+    def finish(self) -> None:
+        """Remove it: the log tells what was pushed."""
+        if self._next:
+            remove_session(self._backend, self.id, self._next)
+
+    def _write(self, **fields: object) -> None:
+        self._upload = msgspec.structs.replace(self._upload, time=self._context.now()[0], **fields)
+        with suppress(DsvcError):
+            self._backend.write(_key(self.id, self._next), encode_upload(self._upload))
+        self._next += 1
+
+
+def remove_session(backend: Backend, session: str, count: int) -> None:
+    """Remove the first *count* records of *session*, as far as that can be done; the last one, which counts, first."""
+    for number in reversed(range(count)):
+        with suppress(DsvcError):
+            backend.delete(_key(session, number))
+
+
+def read_sessions(backend: Backend, state: State) -> list[Session]:
+    """Return the sessions of pushes that did not end well, or not yet, the newest first.
+
+    One whose targets have their values in *state* is final, whatever its session says.
+    """
+    newest: dict[str, int] = {}
+    for key, _ in backend.list(_FOLDER):
+        session, _, digits = key.removeprefix(_FOLDER).partition("/")
+        if _NUMBER.fullmatch(digits):
+            newest[session] = max(newest.get(session, 0), int(digits))
+    raws = backend.read_many([_key(session, number) for session, number in newest.items()])
+    sessions = []
+    for (session, number), raw in zip(newest.items(), raws, strict=True):
+        upload = None if raw is None else decode_upload(raw)
+        if upload is not None and not _is_final(upload, state):
+            sessions.append(Session(session, number, upload))
+    return sorted(sessions, key=lambda found: (-found.upload.started, found.id))
+
+
+def _is_final(upload: Upload, state: State) -> bool:
+    return bool(upload.targets) and all(state.value(ref) == value for ref, value in upload.targets.items())
+
+
+def expire(backend: Backend, session: Session, context: Context) -> None:
+    """Tell that the push of *session* will not go on; should it do so all the same, it comes to no harm."""
+    expired = msgspec.structs.replace(session.upload, state=UploadState.EXPIRED, time=context.now()[0])
+    backend.write(_key(session.id, session.number + 1), encode_upload(expired))
