@@ -4,7 +4,7 @@ All entries from 1 to the head are there, so a search needs only to ask whether 
 hint is a number that somebody wrote down; it may be old, wrong, or gone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -45,11 +45,11 @@ def decode_hint(raw: bytes | None) -> int:
 
 
 class EntryReader:
-    """The bytes of entries. It keeps what it has read, so make one for each operation."""
+    """The bytes of entries. It keeps what it has read, *known* at first, so make one for each operation."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, known: Mapping[int, bytes | None] | None = None) -> None:
         self._backend = backend
-        self._known: dict[int, bytes | None] = {}
+        self._known: dict[int, bytes | None] = dict(known or {})
 
     def read(self, seqs: Iterable[int]) -> list[bytes | None]:
         """Return entries *seqs*, None where there is none, all in one request to the backend."""

@@ -71,6 +71,8 @@ class Log:
         self._changed: int | None = None
         self._store: Store | None = None
         self._state: State | None = None
+        # Whether `_state` was remembered from an earlier reading, and this one has yet to find it there.
+        self._unchecked = False
 
     @classmethod
     def create(cls, backend: Backend, *, store_id: str) -> "Log":
@@ -95,6 +97,14 @@ class Log:
             self._store = decode_store(self.backend.read_many([CONFIG_KEY])[0])
         return self._store
 
+    def resume(self, state: State) -> None:
+        """Go on from *state*, as `head` has returned it once, where nothing was read yet.
+
+        Whether the log still leads there is looked at when it is read.
+        """
+        if self._state is None:
+            self._state, self._unchecked = state, True
+
     def head(self) -> State:
         """Return the state after the last entry.
 
@@ -104,7 +114,10 @@ class Log:
             RewoundError: Entries that this log has read before are no longer there.
         """
         known = self._state
-        self._state = state = self._open() if known is None else self._refreshed(known)
+        if known is not None and self._unchecked:
+            self._state = state = self._resumed(known)
+        else:
+            self._state = state = self._open() if known is None else self._refreshed(known)
         return state
 
     def state_at(self, seq: int) -> State:
@@ -121,8 +134,19 @@ class Log:
             self._changed = head + 1
         return state
 
-    def _refreshed(self, state: State) -> State:
-        entries = EntryReader(self.backend)
+    def _resumed(self, state: State) -> State:
+        # One request: the store, the entry that is known, and a few behind it.
+        seqs = range(state.seq, state.seq + 1 + HINT_INTERVAL)
+        config, *raws = self.backend.read_many([CONFIG_KEY, *map(entry_key, seqs)])
+        self._store = decode_store(config)
+        found = self._store.genesis if not state.seq else None if raws[0] is None else hash_bytes(raws[0])
+        if found != state.hash:
+            raise RewoundError(state.position)
+        self._unchecked = False
+        return self._refreshed(state, EntryReader(self.backend, dict(zip(seqs, raws, strict=True))))
+
+    def _refreshed(self, state: State, entries: EntryReader | None = None) -> State:
+        entries = entries or EntryReader(self.backend)
         following = state.seq + 1
         if entries.read([following]) == [None]:
             return state

@@ -6,7 +6,7 @@ so that nobody replays from the beginning, `dsvc.log.checkpoint`'s.
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -154,6 +154,11 @@ class State(msgspec.Struct, frozen=True):
     def empty(cls, genesis: str) -> "State":
         """Return the state before the first entry, whose `prev_hash` is *genesis*."""
         return cls(0, genesis, Table(), Table(), Table(), Table(), Table(), Table())
+
+    @property
+    def tables(self) -> tuple[Table[Any], ...]:
+        """All tables."""
+        return self.refs, self.deleted, self.packs, self.segments, self.doomed, self.swept
 
     @property
     def position(self) -> LogPosition:

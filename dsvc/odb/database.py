@@ -17,7 +17,7 @@ from dsvc.odb import frame
 from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.odb.pack import pack_key
 from dsvc.odb.segment import Location, Segment, segment_key
-from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles
+from dsvc.storage.backend import Backend, KeyNotFoundError, ReadableFiles
 from dsvc.storage.local import storage_error
 
 __all__ = ["ObjectDatabase", "load_segment"]
@@ -33,13 +33,14 @@ _CACHED_FRAMES: Final = 16
 def load_segment(backend: Backend, name: str) -> Segment:
     """Open the segment *name*, mapped where the backend has files."""
     key = segment_key(name)
-    if isinstance(backend, LocalFiles):
+    if isinstance(backend, ReadableFiles):
+        path = backend.file(key)
         try:
-            descriptor = os.open(backend.path(key), os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             raise KeyNotFoundError(key) from None
         except OSError as error:
-            raise storage_error(error, f"read {backend.path(key)}") from error
+            raise storage_error(error, f"read {path}") from error
         try:
             if os.fstat(descriptor).st_size:
                 return Segment(name, mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))

@@ -16,6 +16,7 @@ __all__ = [
     "KeyExistsError",
     "KeyNotFoundError",
     "LocalFiles",
+    "ReadableFiles",
     "UnknownOutcomeError",
     "check_key",
     "check_prefix",
@@ -125,6 +126,18 @@ class Backend(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove *key*; if nothing is there, nothing happens."""
+
+
+@runtime_checkable
+class ReadableFiles(Protocol):
+    """The power of a backend that can show a value as a file of this machine, to be mapped."""
+
+    def file(self, key: str) -> Path:
+        """Return a file that holds the value of *key*.
+
+        Raises:
+            KeyNotFoundError: Nothing is there.
+        """
 
 
 @runtime_checkable

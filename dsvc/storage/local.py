@@ -71,6 +71,13 @@ class LocalBackend:
         """Return the file that holds, or would hold, the value of *key*."""
         return self.root / check_key(key)
 
+    def file(self, key: str) -> Path:
+        """Return the file that holds the value of *key*."""
+        path = self.path(key)
+        if not path.is_file():
+            raise KeyNotFoundError(key)
+        return path
+
     def read(self, key: str) -> bytes:
         """Return the value of *key*."""
         value = self._read(key)

@@ -1,25 +1,49 @@
-"""How far a remote's log was read: kept beside the repository, so that a remote that went back is noticed."""
+"""What is known of a remote: how far its log was read, and what was read from it that never changes.
+
+It is kept beside the repository, so that a remote that went back is noticed, and one that is far away is not asked
+twice. All but the position is a cache.
+"""
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from dsvc.errors import RefusedError
+from dsvc.errors import CorruptionError, RefusedError
+from dsvc.log.checkpoint import load_checkpoint, write_checkpoint
+from dsvc.log.entry import CheckpointName, hash_bytes
 from dsvc.log.log import Log, RewoundError
-from dsvc.log.state import LogPosition
-from dsvc.storage.local import storage_error, sync_file, sync_folder
+from dsvc.log.state import LogPosition, State
+from dsvc.storage.backend import Backend
+from dsvc.storage.local import LocalBackend, storage_error, sync_file, sync_folder
+from dsvc.storage.mirror import MirroredBackend
 
-__all__ = ["OtherStoreError", "RemoteRewoundError", "check_position", "forget_position", "remember_position"]
+__all__ = [
+    "OtherStoreError",
+    "RemoteRewoundError",
+    "check_position",
+    "forget_position",
+    "known_state",
+    "mirror",
+    "remember_position",
+]
 
 _FILE: Final = "position.json"
+
+
+_COPY: Final = "copy"
+_KEPT: Final = ("index/", "state/")
 
 
 class _Position(msgspec.Struct, frozen=True):
     store: str
     seq: int
     hash: str
+    # The state there, as a checkpoint in the copy; only where the remote is far away.
+    checkpoint: str | None = None
 
 
 class OtherStoreError(RefusedError):
@@ -67,12 +91,44 @@ def check_position(folder: Path, remote: str, log: Log | None) -> None:
         raise RemoteRewoundError(remote, known.seq) from error
 
 
-def remember_position(folder: Path, log: Log) -> None:
-    """Remember in *folder* how far *log* has been read."""
+def mirror(folder: Path, backend: Backend) -> MirroredBackend:
+    """Return *backend* with a copy in *folder* of what was read from it and never changes."""
+    return MirroredBackend(backend, _copy(folder), lambda key: key.startswith(_KEPT), _check)
+
+
+def _copy(folder: Path) -> LocalBackend:
+    return LocalBackend(folder / _COPY)
+
+
+def _check(key: str, value: bytes) -> None:
+    # Pages of checkpoints, and frames of packs, are checked whenever they are read; a segment is mapped, and is not.
+    if key.startswith("index/") and hash_bytes(value) != key.removeprefix("index/").partition(".")[0]:
+        message = f"{key} is damaged"
+        raise CorruptionError(message)
+
+
+def known_state(folder: Path) -> State | None:
+    """Return the state of the remote's log when it was read last, None where that is not known."""
+    known = _read(folder)
+    if known is None or known.checkpoint is None:
+        return None
+    with suppress(CorruptionError):
+        state = load_checkpoint(_copy(folder), CheckpointName(known.seq, known.checkpoint))
+        # Now rather than later: what is damaged in here is not the remote's fault.
+        if state.hash == known.hash and all(len(table) >= 0 for table in state.tables):
+            return state
+    return None
+
+
+def remember_position(folder: Path, log: Log, *, with_state: bool = False) -> None:
+    """Remember in *folder* how far *log* has been read, and *with_state* what it added up to there."""
     state = log.head()
-    position = _Position(log.store.store_id, state.seq, state.hash)
-    if position == _read(folder):
+    position, known = _Position(log.store.store_id, state.seq, state.hash), _read(folder)
+    if known is not None and position == msgspec.structs.replace(known, checkpoint=None):
         return
+    if with_state:
+        name, _ = write_checkpoint(_copy(folder), state)
+        position = msgspec.structs.replace(position, checkpoint=name.hash)
     temporary = folder / f"{_FILE}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +148,6 @@ def forget_position(folder: Path) -> None:
     try:
         (folder / _FILE).unlink(missing_ok=True)
         if folder.is_dir():
-            folder.rmdir()
+            shutil.rmtree(folder)
     except OSError as error:
         raise storage_error(error, f"remove {folder}") from error

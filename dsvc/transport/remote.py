@@ -10,14 +10,15 @@ import msgspec
 from dsvc.config import Config
 from dsvc.errors import AlreadyExistsError, InvalidInputError, NotFoundError, RefusedError
 from dsvc.history.store import Store
-from dsvc.log.log import Log
-from dsvc.log.store import CONFIG_KEY, StoreExistsError
+from dsvc.log.log import Log, RewoundError
+from dsvc.log.store import CONFIG_KEY, StoreExistsError, StoreNotFoundError
 from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
+from dsvc.storage.mirror import MirroredBackend
 from dsvc.transport.address import has_worktree, open_backend, redact
-from dsvc.transport.position import check_position, remember_position
+from dsvc.transport.position import check_position, known_state, mirror, remember_position
 
 __all__ = [
     "NoStoreError",
@@ -124,15 +125,28 @@ class Remote(msgspec.Struct):
             OtherStoreError, RemoteRewoundError: It is not what it was.
         """
         if self._store is None:
-            if not self.is_store:
+            log = Log(self.backend)
+            known = known_state(self.folder) if self.folder is not None else None
+            if known is not None:
+                log.resume(known)
+            try:
+                log.head()
+            except StoreNotFoundError:
                 if self.folder is not None:
                     check_position(self.folder, self.name, None)
-                raise NoStoreError(self.address)
-            store = Store(self.backend, self.context)
-            if self.folder is not None:
-                check_position(self.folder, self.name, store.log)
-            self._store = store
+                raise NoStoreError(self.address) from None
+            except RewoundError:
+                # Looked at without what is known of it, it says which of the two it is.
+                self._check_position(Log(self.backend))
+                raise
+            if known is None:
+                self._check_position(log)
+            self._store = Store(self.backend, self.context, log=log)
         return self._store
+
+    def _check_position(self, log: Log) -> None:
+        if self.folder is not None:
+            check_position(self.folder, self.name, log)
 
     def open_or_create(self) -> Store:
         """Return the store, made now if there is none.
@@ -177,7 +191,7 @@ class Remote(msgspec.Struct):
     def remember(self) -> None:
         """Remember how far the remote's log has been read."""
         if self.folder is not None and self._store is not None:
-            remember_position(self.folder, self._store.log)
+            remember_position(self.folder, self._store.log, with_state=isinstance(self.backend, MirroredBackend))
 
 
 def find_remote(config: Config, control: Path, name: str, context: Context) -> Remote:
@@ -189,5 +203,7 @@ def find_remote(config: Config, control: Path, name: str, context: Context) -> R
     address = config.remotes().get(name)
     if address is None:
         raise RemoteNotFoundError(name)
-    backend = open_backend(address, control.parent)
-    return Remote(name, address, backend, context, remote_folder(control, name))
+    folder, backend = remote_folder(control, name), open_backend(address, control.parent)
+    if not isinstance(backend, LocalBackend):
+        backend = mirror(folder, backend)
+    return Remote(name, address, backend, context, folder)
