@@ -63,10 +63,21 @@ def _commit_of(history: History, state: State, ref: str) -> ObjectId | None:
 
 
 class CommitPrinter:
-    """Makes lines of commits. *now*, in microseconds since 1970, is for relative dates."""
+    """Makes lines of commits. *now*, in microseconds since 1970, is for relative dates.
 
-    def __init__(self, text: str | None, refs: Mapping[ObjectId, list[str]], *, now: int) -> None:
+    With *states*, how final each commit is is told too: as they say, else final.
+    """
+
+    def __init__(
+        self,
+        text: str | None,
+        refs: Mapping[ObjectId, list[str]],
+        *,
+        now: int,
+        states: Mapping[ObjectId, str] | None = None,
+    ) -> None:
         self._refs = refs
+        self._states = states
         self._now = now
         self._template: str | None = None
         self.preset = "medium"
@@ -92,8 +103,12 @@ class CommitPrinter:
         if self._template is not None:
             return self._expanded(commit_id, commit).split("\n")
         if self.preset == "oneline":
-            return [f"{console.paint(commit_id.short, 'yellow')}{self._refs_of(commit_id)} {commit.subject}"]
+            state = "" if self._states is None else f" [{self._state_of(commit_id)}]"
+            return [f"{console.paint(commit_id.short, 'yellow')}{state}{self._refs_of(commit_id)} {commit.subject}"]
         return self._block(commit_id, commit)
+
+    def _state_of(self, commit_id: ObjectId) -> str:
+        return (self._states or {}).get(commit_id, "final")
 
     def _refs_of(self, commit_id: ObjectId) -> str:
         names = self._refs.get(commit_id)
@@ -107,6 +122,8 @@ class CommitPrinter:
         lines = [f"{console.paint(f'commit {commit_id.hex()}', 'yellow')}{self._refs_of(commit_id)}"]
         if len(commit.parents) > 1:
             lines.append("Merge: " + " ".join(ObjectId(parent).short for parent in commit.parents))
+        if self._states is not None:
+            lines.append(f"State:  {self._state_of(commit_id)}")
         lines.append(f"Author: {commit.author}")
         if self.preset != "short":
             lines.append(f"Date:   {console.format_date(commit.time, commit.offset)}")
@@ -146,6 +163,7 @@ class CommitPrinter:
             "files": commit.files,
             "size": commit.size,
             "refs": self._refs.get(commit_id, []),
+            **({} if self._states is None else {"state": self._state_of(commit_id)}),
         }
 
 

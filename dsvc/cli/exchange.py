@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, exit_code
 from dsvc.log.refs import TAGS, short_name
 from dsvc.model.ids import ObjectId
-from dsvc.transport.address import redact
+from dsvc.transport.address import open_backend, redact
 from dsvc.transport.fetch import RemoteDamagedError
 from dsvc.transport.position import OtherStoreError, RemoteRewoundError
-from dsvc.transport.remote import NoStoreError, NotEmptyError, RemoteNotFoundError
+from dsvc.transport.remote import NoStoreError, NotEmptyError, Remote, RemoteNotFoundError, find_remote
 from dsvc.transport.updates import Exchange, Outcome, RefUpdate
+from dsvc.worktree.worktree import Worktree
 
-__all__ = ["print_json", "remote_hints", "show_refs", "transferred"]
+__all__ = ["open_remote", "print_json", "remote_hints", "show_refs", "transferred"]
 
 _FLAGS = {
     Outcome.UNCHANGED: "=",
@@ -22,6 +24,17 @@ _FLAGS = {
     Outcome.FORCED: "+",
     Outcome.DELETED: "-",
 }
+
+
+def open_remote(worktree: Worktree, name: str) -> Remote:
+    """Return the remote *name*, or the store at the address *name* where it is one and no remote's name.
+
+    Raises:
+        RemoteNotFoundError: It is neither.
+    """
+    if name not in worktree.config.remotes() and ("/" in name or name.startswith(".")):
+        return Remote(redact(name), name, open_backend(name, Path.cwd()), worktree.store.context)
+    return find_remote(worktree.config, worktree.control, name, worktree.store.context)
 
 
 @contextmanager

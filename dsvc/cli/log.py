@@ -9,14 +9,17 @@ from dsvc.cli import console
 from dsvc.cli.changes import ChangePrinter, NameOnly, NameStatus, NoRenames, Patch, Shape, Stat, with_renames
 from dsvc.cli.commit_text import CommitPrinter, Decorate, Format, Oneline, decorations
 from dsvc.cli.errors import UsageError
+from dsvc.cli.exchange import open_remote, remote_hints
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, NullTerminated, argument, option
+from dsvc.history.catalog import read_catalog
 from dsvc.history.dates import parse_date
 from dsvc.history.diff import Change
 from dsvc.history.graph import Graph
 from dsvc.history.path_history import differ_below, follow_paths
 from dsvc.history.revisions import Range, resolve_range
 from dsvc.history.walk import Follow, Step, Visit, walk
+from dsvc.log.sessions import read_sessions
 from dsvc.model.commit import Commit
 from dsvc.model.ids import ObjectId
 from dsvc.worktree.diff import diff_versions
@@ -66,6 +69,10 @@ def command(
     format: Format = None,
     decorate: Decorate = "auto",
     no_decorate: Annotated[bool, option("--no-decorate", help="Do not show the refs of each commit.")] = False,
+    state: Annotated[
+        str | None,
+        option("--state", bare=".", metavar="REMOTE", help="Show how final each commit is; of uploads, ask *REMOTE*."),
+    ] = None,
     null: NullTerminated = False,
     json: Json = False,
 ) -> int:
@@ -82,6 +89,10 @@ def command(
     `%ar` `%aI` `%as` `%at` (date), `%s` (subject), `%b` (body), `%B` (message), `%d` `%D` (refs) and `%n`. With
     `--json`, each commit is an object of kind `commit`; with `--stat` or its like, an object of kind
     `change` follows it for each file.
+
+    With `--state`, each commit is *published* where a tag that can never move names it, and else *final*. With
+    `--state=`*REMOTE* those that are being pushed there are *uploading*, and *failed*, *aborted* or *expired* where
+    that ended in the middle; `dsvc list` *REMOTE* tells more of them.
 
     With `--stat`, `-p` and their like, a merge shows no changes, as in git, unless with
     `--first-parent`.
@@ -126,7 +137,12 @@ def command(
     chosen: Iterable[Visit] = islice(visits, skip, stop)
     with console.pager(history.worktree.config):
         refs = _refs(history, "no" if no_decorate else decorate, json=json, format=format)
-        printer = CommitPrinter("oneline" if oneline else format, refs, now=history.worktree.store.context.now()[0])
+        printer = CommitPrinter(
+            "oneline" if oneline else format,
+            refs,
+            now=history.worktree.store.context.now()[0],
+            states=None if state is None else _states(history, state),
+        )
         output = _Output(history, printer, shape, pathspec, renames=not no_renames, first_parent=first_parent)
         if graph:
             output.draw(chosen)
@@ -219,6 +235,21 @@ def _follow(history: History, pathspec: Pathspec, matches: _Matcher, *, first_pa
         return Step(step.shown and matches(commits.get(commit_id)), step.parents)
 
     return follow
+
+
+def _states(history: History, remote: str) -> dict[ObjectId, str]:
+    """Return how final the commits are that are not simply final."""
+    found: dict[ObjectId, str] = {}
+    if remote != ".":
+        with remote_hints(remote):
+            there = open_remote(history.worktree, remote).open()
+            for session in reversed(read_sessions(there.backend, there.state())):
+                for value in filter(None, session.upload.targets.values()):
+                    found[ObjectId.from_hex(value)] = session.upload.state.value
+    for entry in read_catalog(history.worktree.store, history.state):
+        if entry.is_published:
+            found[entry.commit_id] = entry.state
+    return found
 
 
 def _refs(history: History, decorate: str, *, json: bool, format: str | None) -> dict[ObjectId, list[str]]:

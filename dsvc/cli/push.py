@@ -1,21 +1,20 @@
 """dsvc push: what is here goes to a remote."""
 
-from pathlib import Path
 from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
-from dsvc.cli.exchange import print_json, remote_hints, show_refs, transferred
+from dsvc.cli.exchange import open_remote, print_json, remote_hints, show_refs, transferred
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
 from dsvc.config import set_value
 from dsvc.log.refs import HEADS
-from dsvc.transport.address import open_backend, redact
+from dsvc.transport.address import redact
 from dsvc.transport.push import PushRejectedError, push
 from dsvc.transport.refspec import Refspec, parse_refspec
-from dsvc.transport.remote import Remote, default_remote, find_remote
+from dsvc.transport.remote import Remote, default_remote
 from dsvc.transport.updates import Exchange, Outcome
 from dsvc.worktree.worktree import Worktree
 
@@ -80,7 +79,7 @@ def command(
     short = None if branch is None else branch.removeprefix(HEADS)
     name = remote or default_remote(worktree.config, short)
     with remote_hints(name):
-        other = _open(worktree, name)
+        other = open_remote(worktree, name)
     wanted = [] if delete else _refspecs(refspecs, branch, all=all, tags=tags, force=force)
     if delete and not refspecs:
         message = "`--delete` needs the refs to remove"
@@ -103,13 +102,6 @@ def command(
     _report(pushed, other, dry_run=dry_run, verbose=verbose, json=json)
     if set_upstream and not dry_run:
         _follow(worktree, name, pushed)
-
-
-def _open(worktree: Worktree, name: str) -> Remote:
-    if name not in worktree.config.remotes() and ("/" in name or name.startswith(".")):
-        context = worktree.store.context
-        return Remote(redact(name), name, open_backend(name, Path.cwd()), context)
-    return find_remote(worktree.config, worktree.control, name, worktree.store.context)
 
 
 def _refspecs(texts: tuple[str, ...], branch: str | None, *, all: bool, tags: bool, force: bool) -> list[Refspec]:

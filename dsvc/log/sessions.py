@@ -124,7 +124,9 @@ class UploadSession:
         self._write(sent=sent, packs=list(packs)[-_MAX_PACKS:])
 
     def fail(self, error: BaseException) -> None:
-        """Tell that *error* has ended it."""
+        """Tell that *error* has ended it, if it was told that it began."""
+        if not self._next:
+            return
         if isinstance(error, DsvcError | OSError):
             self._write(state=UploadState.FAILED, reason=str(error)[:_MAX_REASON])
         else:
@@ -138,9 +140,11 @@ class UploadSession:
 
     def _write(self, **fields: object) -> None:
         self._upload = msgspec.structs.replace(self._upload, time=self._context.now()[0], **fields)
-        with suppress(DsvcError):
-            self._backend.write(_key(self.id, self._next), encode_upload(self._upload))
+        # Counted first: it may be there though we are interrupted before we know.
+        key = _key(self.id, self._next)
         self._next += 1
+        with suppress(DsvcError):
+            self._backend.write(key, encode_upload(self._upload))
 
 
 def remove_session(backend: Backend, session: str, count: int) -> None:

@@ -4,6 +4,7 @@ Packs, then the index, then one log entry that moves the refs. Whatever an inter
 durable is found by the next one.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ from dsvc.errors import ConflictError, NotFoundError, RefusedError
 from dsvc.history.store import CollectedError, Store
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import HEADS, TAGS, check_ref_name, remote_ref, short_name
+from dsvc.log.sessions import UploadSession
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.receive import PackReceiver
@@ -170,12 +172,20 @@ def _push(
     threads: int,
     progress: Progress,
 ) -> Exchange:
-    for _ in range(_ATTEMPTS):
-        try:
-            return _attempt(local, remote, there, wishes, threads=threads, progress=progress)
-        except (CollectedError, _OutdatedError) as error:
-            outdated = error
-    raise outdated
+    session = UploadSession(there.backend, there.context, process=os.getpid())
+    try:
+        for _ in range(_ATTEMPTS):
+            try:
+                pushed = _attempt(local, remote, there, wishes, session, threads=threads, progress=progress)
+            except (CollectedError, _OutdatedError) as error:
+                outdated = error
+            else:
+                session.finish()
+                return pushed
+        raise outdated
+    except BaseException as error:
+        session.fail(error)
+        raise
 
 
 def _attempt(
@@ -183,6 +193,7 @@ def _attempt(
     remote: Remote,
     there: Store,
     wishes: Sequence[Wish],
+    session: UploadSession,
     *,
     threads: int,
     progress: Progress,
@@ -190,6 +201,8 @@ def _attempt(
     state = there.state()
     updates = _judge(local, state, remote, wishes)
     found = prepare(local, there.objects, state, values_of(updates), progress)
+    if not found.plan.is_empty:
+        session.start({change.ref: change.new for change in changes_of(updates)}, found.plan.stored)
     there.tidy()
     receiver = PackReceiver(there.objects, there.backend, local.files.temporary, generation=state.last_sweep)
     progress.start("push", size=found.plan.stored)
