@@ -80,7 +80,9 @@ class Disk:
                 elif isinstance(node, _Folder):
                     node.durable = dict(node.names)
             case "rename":
-                self._put(event.other, self._take(event.path))
+                # SQLite made it, unseen: nothing of it was synced.
+                unseen = self._find(event.path) is None
+                self._put(event.other, _File() if unseen else self._take(event.path))
             case "link":
                 node = self._find(event.path)
                 assert node is not None
