@@ -75,3 +75,52 @@ def test_a_damaged_worktree_database_is_no_damage(work: Path, run_dsvc: RunDsvc)
 
     run_dsvc("fsck", cwd=work)
     assert run_dsvc("status", "-s", cwd=work).stdout == ""
+
+
+@pytest.fixture
+def remote(work: Path, run_dsvc: RunDsvc) -> Path:
+    """A remote that got eight packs of data in eight pushes."""
+    run_dsvc("remote", "add", "origin", "../remote", cwd=work)
+    for number in range(8):
+        (work / "b.bin").write_bytes(bytes([number, *range(256)]) * 2000)
+        run_dsvc("commit", "-q", "-a", "-m", str(number), cwd=work)
+        run_dsvc("push", "-q", "origin", "main", cwd=work)
+    return work.parent / "remote"
+
+
+def summary(run_dsvc: RunDsvc, work: Path, *options: str, code: int = 0) -> dict[str, object]:
+    found: dict[str, object] = json.loads(
+        run_dsvc("fsck", "--remote", "origin", *options, "--json", cwd=work, code=code).lines[-1]
+    )
+    return found
+
+
+def test_a_remote_is_checked_by_name(work: Path, remote: Path, run_dsvc: RunDsvc) -> None:
+    assert run_dsvc("fsck", "--remote", "origin", cwd=work).stderr.startswith("origin is whole: 8 log entries, ")
+    whole = summary(run_dsvc, work)
+    assert (whole["packs"], whole["unread_packs"], whole["commits"]) == (16, 0, 9)
+    assert summary(run_dsvc, work, "--quick")["packs"] == 16
+    next(path for path in (remote / "packs").rglob("*") if path.is_file()).unlink()
+    assert summary(run_dsvc, work, "--quick", code=8)["damaged"] is True
+    run_dsvc("fsck", "--remote", "elsewhere", cwd=work, code=4)
+    run_dsvc("fsck", "--remote", "origin", "../remote", cwd=work, code=2)
+
+
+@pytest.mark.parametrize(("share", "packs"), [("25%", 4), ("0.25", 4), ("100%", 16), ("0.1%", 1)])
+def test_a_sample_reads_a_share_of_the_packs(
+    work: Path, remote: Path, run_dsvc: RunDsvc, share: str, packs: int
+) -> None:
+    read = summary(run_dsvc, work, "--sample", share)
+
+    assert (read["packs"], read["unread_packs"]) == (packs, 16 - packs)
+    assert remote.is_dir()
+
+
+def test_shares_and_times_are_read_as_people_write_them(work: Path, remote: Path, run_dsvc: RunDsvc) -> None:
+    result = run_dsvc("fsck", "--remote", "origin", "--time", "20m", cwd=work)
+
+    assert result.stderr.startswith("origin is whole")
+    for option in ("--sample=0", "--sample=101%", "--sample=x", "--time=0", "--time=soon", "--time=-5m"):
+        assert run_dsvc("fsck", option, cwd=work, code=2).stderr.startswith(f"error: {option.partition('=')[0]}: ")
+    run_dsvc("fsck", "--sample", "5%", "--quick", cwd=work, code=2)
+    assert remote.is_dir()

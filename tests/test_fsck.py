@@ -12,7 +12,7 @@ from dsvc.log.entries import entry_key
 from dsvc.log.entry import RefChange
 from dsvc.log.log import Log
 from dsvc.maintenance.findings import Part, Report, Severity
-from dsvc.maintenance.fsck import fsck
+from dsvc.maintenance.fsck import Sample, fsck
 from dsvc.maintenance.rebuild_index import rebuild_index
 from dsvc.model.ids import ObjectId, hash_object
 from dsvc.odb.pack import pack_key
@@ -303,3 +303,28 @@ def test_any_flipped_bit_is_found(data: st.DataObject, tmp_path_factory: pytest.
     backend.write(key, raw)
 
     assert fsck(Store(backend, make_context())).is_damaged
+
+
+def sampled(store: Store, sample: Sample) -> Report:
+    return fsck(Store(store.backend, make_context()), sample=sample)
+
+
+def test_samples_that_differ_find_all_damage_in_the_end(store: Store) -> None:
+    flip(store, pack_key(largest_pack(store)), 500)
+    names = sorted(store.state().packs)
+
+    rotations = ([*names[first:], *names[:first]] for first in range(len(names)))
+    found = [sampled(store, Sample(lambda _: next(rotations), share=1 / len(names))) for _ in names]
+
+    assert [report.packs for report in found] == [1] * len(names)
+    assert [report.unread for report in found] == [len(names) - 1] * len(names)
+    assert [damages(report) for report in found if report.is_damaged] == [{(Part.PACK, largest_pack(store))}]
+
+
+def test_a_sample_ends_with_its_time_and_says_what_it_left_out(store: Store) -> None:
+    ticks = iter((False, False, True, True, True, True, True, True, True))
+
+    report = sampled(store, Sample(list, is_over=lambda: next(ticks)))
+
+    assert (report.packs, report.unread) == (2, len(store.state().packs) - 2)
+    assert not report.is_damaged

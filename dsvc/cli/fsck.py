@@ -1,26 +1,32 @@
 """dsvc fsck: whether everything that is stored is whole."""
 
+import random
 from collections import defaultdict
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Final
 
 from dsvc.cli import console, session
 from dsvc.cli.errors import UsageError
+from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import Jobs, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.workers import workers
 from dsvc.config import Config
 from dsvc.history.store import Store
 from dsvc.maintenance.findings import Finding, Part, Report, Severity
-from dsvc.maintenance.fsck import fsck
+from dsvc.maintenance.fsck import Sample, fsck
 from dsvc.maintenance.rebuild_index import rebuild_index
 from dsvc.model.paths import quote_path
+from dsvc.storage.mirror import MirroredBackend
 from dsvc.transport.address import open_backend, redact
+from dsvc.transport.remote import find_remote
 
 __all__ = ["command"]
 
 _DAMAGED: Final = 8
 _SHOWN: Final = 20
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 _HINTS: Final = {
     Part.INDEX: "the index can be made anew from the packs: run `dsvc fsck --rebuild-index`",
@@ -32,6 +38,23 @@ _HINTS: Final = {
 }
 
 
+def _parse_share(text: str) -> float:
+    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 < share <= 1:
+        message = "a share is from above 0 to 100 %, such as `5%` or `0.05`"
+        raise ValueError(message)
+    return share
+
+
+def _parse_time(text: str) -> int:
+    unit = _UNITS.get(text[-1:])
+    seconds = int(text[:-1]) * unit if unit else int(text)
+    if seconds <= 0:
+        message = "a time is a number of seconds, or such as `20m` and `2h`"
+        raise ValueError(message)
+    return seconds
+
+
 def command(
     address: Annotated[
         str | None, argument("ADDRESS", help="Check the store there, not that of this repository.")
@@ -39,6 +62,15 @@ def command(
     *,
     quick: Annotated[bool, option("--quick", help="Read no data: only log, index and footers of packs.")] = False,
     full: Annotated[bool, option("--full", help="Read and hash every byte, which is the default.")] = False,
+    remote: Annotated[str | None, option("--remote", metavar="NAME", help="Check the remote *NAME*.")] = None,
+    sample: Annotated[
+        float | None,
+        option("--sample", metavar="SHARE", parse=_parse_share, help="Read only so much of the packs, such as `5%`."),
+    ] = None,
+    time: Annotated[
+        int | None,
+        option("--time", metavar="TIME", parse=_parse_time, help="Read packs for so long at most, such as `20m`."),
+    ] = None,
     rebuild: Annotated[bool, option("--rebuild-index", help="Make the index anew from the packs, then check.")] = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
@@ -53,12 +85,17 @@ def command(
     Nothing is changed, but for `--rebuild-index`: the index only says where objects are, and
     the packs hold all that it says. `.dsvc/worktree.db` is not looked at: it is made anew whenever it is damaged.
 
+    A remote is checked as a folder is, over the network: `--quick` asks for the length and the footer of each pack.
+    `--sample` and `--time` read every byte of some packs, chosen by chance, and other ones at the next run: a job each
+    night reads all of it in the end.
+
     Objects that nothing leads to are dangling. They are no damage: work that was staged and taken
     back, or that was interrupted.
 
     Examples:
         $ dsvc fsck
         $ dsvc fsck --quick /mnt/nas/datasets/images
+        $ dsvc fsck --remote origin --sample 5% --time 20m
 
     Exit status:
         8 something is damaged or missing
@@ -70,7 +107,14 @@ def command(
     if quick and (full or rebuild):
         message = "`--quick` cannot be joined with `--full` or `--rebuild-index`"
         raise UsageError(message)
-    config, store, folders = _open(address)
+    samples = sample is not None or time is not None
+    if samples and (quick or full or rebuild):
+        message = "`--sample` and `--time` cannot be joined with `--quick`, `--full` or `--rebuild-index`"
+        raise UsageError(message)
+    if address is not None and remote is not None:
+        message = "an address and `--remote` are two stores; name one"
+        raise UsageError(message)
+    config, store, folders = _open(address, remote)
     threads = workers(config, jobs).jobs
     with progress_bar() as progress:
         if rebuild:
@@ -80,16 +124,40 @@ def command(
             )
             store = Store(store.backend, store.context)
         report = fsck(
-            store, full=not quick, keep=config.number("log.keep"), folders=folders, threads=threads, progress=progress
+            store,
+            full=not quick,
+            sample=_sample(sample, time) if samples else None,
+            keep=config.number("log.keep"),
+            folders=folders,
+            threads=threads,
+            progress=progress,
         )
     if json:
         _print_json(report)
     else:
-        _print(report, where=address, full=not quick)
+        _print(report, where=address or remote, full=not quick)
     return _DAMAGED if report.is_damaged else 0
 
 
-def _open(address: str | None) -> tuple[Config, Store, list[Path]]:
+def _sample(share: float | None, seconds: int | None) -> Sample:
+    end = None if seconds is None else monotonic() + seconds
+    return Sample(
+        # Nobody has to be kept from foreseeing the choice.
+        lambda names: random.sample(names, len(names)),
+        1.0 if share is None else share,
+        lambda: end is not None and monotonic() > end,
+    )
+
+
+def _open(address: str | None, remote: str | None) -> tuple[Config, Store, list[Path]]:
+    if remote is not None:
+        worktree = session.open_worktree()
+        with remote_hints(remote):
+            there = find_remote(worktree.config, worktree.control, remote, worktree.store.context)
+            store = there.open()
+        # What was read before says nothing of what is there now.
+        backend = store.backend.origin if isinstance(store.backend, MirroredBackend) else store.backend
+        return worktree.config, Store(backend, store.context), []
     if address is None:
         worktree = session.open_worktree()
         return worktree.config, worktree.store, [worktree.control / "tmp"]
@@ -131,11 +199,14 @@ def _summarise(report: Report, *, where: str | None, full: bool) -> None:
     store = "the store" if where is None else redact(where)
     looked = [console.plural(report.entries, "log entry", "log entries"), console.plural(report.packs, "pack")]
     looked.append(f"{console.plural(report.objects, 'object')} ({console.format_size(report.size)})")
-    if full:
+    if full and not report.unread:
         looked.append(console.plural(report.commits, "version"))
     damages = sum(finding.severity is Severity.DAMAGE for finding in report.findings)
-    state = f"{console.plural(damages, 'damage')} found in {store}" if report.is_damaged else f"{store} is whole"
+    sound = f"nothing is wrong with what was read of {store}" if report.unread else f"{store} is whole"
+    state = f"{console.plural(damages, 'damage')} found in {store}" if report.is_damaged else sound
     read = "every byte read" if full else "no data read"
+    if report.unread:
+        read += f"; {console.plural(report.unread, 'pack')} left for another time"
     console.say(f"{state}: {', '.join(looked)}; {read}")
     if report.dangling:
         console.say(f"{console.plural(report.dangling, 'object')} dangling: no version needs them")
@@ -163,6 +234,7 @@ def _print_json(report: Report) -> None:
             "stored_bytes": report.size,
             "commits": report.commits,
             "dangling": report.dangling,
+            "unread_packs": report.unread,
         }
     )
 

@@ -75,10 +75,16 @@ def check_packs(
     full: bool,
     threads: int,
     done: Callable[[CheckedPack], None] = lambda _: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[CheckedPack]:
-    """Check the packs *names*, with *full* down to every object's hash; call *done* in a thread after each."""
+    """Check the packs *names* in their order, with *full* down to every object's hash; stop when it is *enough*.
 
-    def check(name: str) -> CheckedPack:
+    *done* is called in a thread after each.
+    """
+
+    def check(name: str) -> CheckedPack | None:
+        if enough():
+            return None
         checked = CheckedPack(name)
         checked.open(backend)
         if full:
@@ -87,7 +93,7 @@ def check_packs(
         return checked
 
     if threads <= 1:
-        yield from map(check, sorted(names))
+        yield from filter(None, map(check, names))
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(check, sorted(names))
+        yield from filter(None, pool.map(check, names))

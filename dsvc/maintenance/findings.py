@@ -52,7 +52,10 @@ class LostPath(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """All findings of one check, and how much was looked at. *size* is in bytes, as stored."""
+    """All findings of one check, and how much was looked at. *size* is in bytes, as stored.
+
+    *unread* packs were left out of a sample.
+    """
 
     findings: list[Finding] = []
     lost: list[LostPath] = []
@@ -62,6 +65,7 @@ class Report(msgspec.Struct):
     commits: int = 0
     dangling: int = 0
     size: int = 0
+    unread: int = 0
 
     @property
     def is_damaged(self) -> bool:

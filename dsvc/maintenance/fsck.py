@@ -1,12 +1,16 @@
 """Checking a whole store: its log, its packs, its index, and that every version can be read.
 
 The quick check reads footers and the index. The full one reads every byte, and hashes every frame
-and every object; then it walks all that refs lead to.
+and every object; then it walks all that refs lead to. A sample reads every byte of some packs, other ones each
+time, so that in many nights all of a large remote is read.
 """
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from dsvc.errors import CorruptionError, NotFoundError, StorageError
 from dsvc.history.store import Store
@@ -24,21 +28,36 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.temporary import stale_files
 
-__all__ = ["fsck"]
+__all__ = ["Sample", "fsck"]
 
 _SHOWN: Final = 3
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """Which packs to read: those that *shuffled* puts first, up to a *share* of all, until it *is_over*."""
+
+    shuffled: Callable[[list[str]], list[str]]
+    share: float = 1.0
+    is_over: Callable[[], bool] = lambda: False
+
+    def of(self, names: Collection[str]) -> list[str]:
+        """Return which of *names* to read, in order; at least one, where there is any."""
+        return self.shuffled(sorted(names))[: math.ceil(self.share * len(names))]
 
 
 def fsck(
     store: Store,
     *,
     full: bool = True,
+    sample: Sample | None = None,
     keep: int = 100,
     folders: Sequence[Path] = (),
     threads: int = 1,
     progress: Progress = NO_PROGRESS,
 ) -> Report:
     """Check *store*, every byte of it if *full*; the last *keep* values of each ref have to be whole too.
+
+    With a *sample*, log and index are checked, and every byte of its packs; what versions need is not looked for.
 
     *folders* are looked through for files that ended processes have left.
 
@@ -56,7 +75,9 @@ def fsck(
     report.entries = state.seq
     segments, findings = load_segments(store.backend, state.segments_by_age)
     report.findings.extend(findings)
-    lost = _check_data(store, state, segments, report, full=full, threads=threads, progress=progress)
+    lost = _check_data(store, state, segments, report, full=full, sample=sample, threads=threads, progress=progress)
+    if sample is not None:
+        return report
     if any(finding.part is Part.INDEX for finding in report.findings):
         problem = "what versions need was not looked for: the index has to be mended first"
         report.findings.append(Finding(Part.INDEX, "", problem, Severity.WARNING))
@@ -87,18 +108,21 @@ def _check_data(
     report: Report,
     *,
     full: bool,
+    sample: Sample | None,
     threads: int,
     progress: Progress,
 ) -> _Lost:
     """Check packs and index; return what of them is lost."""
     lost, rows = _Lost(), RowCheck(segments)
     frames: dict[str, dict[int, tuple[int, int, int]]] = {}
-    progress.start("check packs", size=_total(store, state) if full else None)
+    names = sorted(state.packs) if sample is None else sample.of(state.packs)
+    progress.start("check packs", size=_total(store, names) if full else None)
 
     def done(checked: CheckedPack) -> None:
         progress.advance(size=0 if checked.pack is None else checked.pack.length)
 
-    for checked in check_packs(store.backend, list(state.packs), full=full, threads=threads, done=done):
+    enough = sample.is_over if sample else lambda: False
+    for checked in check_packs(store.backend, names, full=full, threads=threads, done=done, enough=enough):
         report.findings.extend(checked.findings)
         report.packs += 1
         if checked.pack is None:
@@ -114,6 +138,7 @@ def _check_data(
         if full:
             report.findings.extend(rows.compare(checked))
     progress.finish()
+    report.unread = len(state.packs) - report.packs
     report.findings.extend(check_frames(segments, frames))
     if full:
         sound = {
@@ -124,9 +149,9 @@ def _check_data(
     return lost
 
 
-def _total(store: Store, state: State) -> int:
+def _total(store: Store, names: Iterable[str]) -> int:
     total = 0
-    for name in state.packs:
+    for name in names:
         try:
             total += store.backend.size(pack_key(name))
         except (StorageError, NotFoundError):
