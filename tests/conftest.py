@@ -1,6 +1,7 @@
 """The command line as a user has it: a process of its own, with a home and an environment of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,10 +10,17 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 __all__ = ["PROJECT", "Result", "RunDsvc"]
 
 PROJECT = Path(__file__).parents[1]
+
+# How long a machine takes is no promise of ours.
+settings.register_profile("dsvc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dsvc")
+# A shell lets what it runs in the background ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from tests.odb_support import (
     open_writer,
 )
 
-scratch = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+scratch = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 
 @scratch

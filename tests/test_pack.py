@@ -28,7 +28,7 @@ from dsvc.odb.pack import (
 from tests.odb_support import contents, make_pack, noise
 
 # The folder is only scratch: each example writes its own file anew.
-scratch = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+scratch = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 metadata_kinds = st.sampled_from([kind for kind in Kind if kind != Kind.CHUNK])
 
 

@@ -19,7 +19,7 @@ from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
 from tests.odb_support import RecordingBackend, bytes_of, chunk_id, make_pack, noise, open_writer
 
-scratch = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+scratch = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 batches = st.lists(
     st.lists(st.tuples(st.sampled_from(Kind), st.binary(max_size=30)), max_size=6), min_size=1, max_size=6
