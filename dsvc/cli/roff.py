@@ -101,7 +101,8 @@ def _typed(term: str) -> str:
         parts.append(rf"\fI{match.group()}\fR" if _is_placeholder(term, match) else _bold(match.group()))
         end = match.end()
     parts.append(_bold_words(term[end:]))
-    return _guarded("".join(parts))
+    # Within a word, the mark against hyphens would be a place for one.
+    return _guarded(re.sub(r"(?<=[=|])(\\fB)\\%", r"\1", "".join(parts)))
 
 
 def _is_placeholder(term: str, match: re.Match[str]) -> bool:
