@@ -15,7 +15,7 @@ from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
-from dsvc.transport.position import OtherStoreError, RemoteRewoundError
+from dsvc.transport.position import OtherStoreError, RemoteRewoundError, StoreGoneError
 from dsvc.transport.push import PushRejectedError
 from dsvc.transport.refspec import UnknownSourceError, parse_refspec
 from dsvc.transport.remote import NoStoreError, NotEmptyError
@@ -290,7 +290,7 @@ def test_another_store_in_the_place_of_a_remote_is_refused(local: Store, there: 
 
     with pytest.raises(OtherStoreError):
         push_refs(local, remote_of(other.backend, known))
-    with pytest.raises(OtherStoreError):
+    with pytest.raises(StoreGoneError):
         push_refs(local, remote_of(LocalBackend(tmp_path / "empty"), known))
 
     assert not (tmp_path / "empty").exists()

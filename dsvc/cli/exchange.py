@@ -10,7 +10,7 @@ from dsvc.log.refs import TAGS, short_name
 from dsvc.model.ids import ObjectId
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.fetch import RemoteDamagedError
-from dsvc.transport.position import OtherStoreError, RemoteRewoundError
+from dsvc.transport.position import OtherStoreError, RemoteRewoundError, StoreGoneError
 from dsvc.transport.remote import NoStoreError, NotEmptyError, Remote, RemoteNotFoundError, find_remote
 from dsvc.transport.updates import Exchange, Outcome, RefUpdate
 from dsvc.worktree.worktree import Worktree
@@ -44,6 +44,9 @@ def remote_hints(name: str, address: str | None = None) -> Iterator[None]:
         yield
     except (RemoteRewoundError, OtherStoreError) as error:
         hint = f"if that is as it should be, as after a restore from a backup, run `dsvc remote accept-rewind {name}`"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    except StoreGoneError as error:
+        hint = f"see whether its disk is mounted; if it is lost, run `dsvc remote accept-rewind {name}`, then push anew"
         raise Failure(str(error), code=exit_code(error), hint=hint) from error
     except RemoteNotFoundError as error:
         hint = f"to add it, run `dsvc remote add {error.name} ADDRESS`; `dsvc remote -v` lists those that there are"

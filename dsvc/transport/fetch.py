@@ -79,7 +79,7 @@ def fetch(
         NoStoreError: There is nothing at its address.
         FetchRejectedError: Some refs would not move forward. All others were fetched.
         RemoteDamagedError: Something is missing or damaged there; nothing was fetched.
-        OtherStoreError, RemoteRewoundError: It is not what it was.
+        StoreGoneError, OtherStoreError, RemoteRewoundError: It is not what it was.
     """
     for _ in range(_ATTEMPTS):
         try:

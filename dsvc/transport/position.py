@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from dsvc.errors import CorruptionError, RefusedError
+from dsvc.errors import CorruptionError, RefusedError, StorageError
 from dsvc.log.checkpoint import load_checkpoint, write_checkpoint
 from dsvc.log.entry import CheckpointName, hash_bytes
 from dsvc.log.log import Log, RewoundError
@@ -24,6 +24,7 @@ from dsvc.storage.mirror import MirroredBackend
 __all__ = [
     "OtherStoreError",
     "RemoteRewoundError",
+    "StoreGoneError",
     "check_position",
     "forget_position",
     "known_state",
@@ -47,11 +48,18 @@ class _Position(msgspec.Struct, frozen=True):
 
 
 class OtherStoreError(RefusedError):
-    """At a remote's address is not the store that was there before, but another one or none."""
+    """At a remote's address is not the store that was there before, but another one."""
 
-    def __init__(self, remote: str, found: str | None) -> None:
-        now = "is gone" if found is None else f"is not the one that was there before, but {found}"
-        super().__init__(f"the store of the remote {remote} {now}")
+    def __init__(self, remote: str, found: str) -> None:
+        super().__init__(f"the store of the remote {remote} is not the one that was there before, but {found}")
+        self.remote = remote
+
+
+class StoreGoneError(StorageError):
+    """At a remote's address is no store, and one was there before: perhaps a disk that is not mounted."""
+
+    def __init__(self, remote: str) -> None:
+        super().__init__(f"the store of the remote {remote} is gone")
         self.remote = remote
 
 
@@ -77,14 +85,17 @@ def check_position(folder: Path, remote: str, log: Log | None) -> None:
     """Check that *log*, None if there is no store, is what *folder* remembers of *remote*, or has grown since.
 
     Raises:
-        OtherStoreError: It is another store's, or there is none where one was.
+        StoreGoneError: There is none where one was.
+        OtherStoreError: It is another store's.
         RemoteRewoundError: Entries are gone, or are others.
     """
     known = _read(folder)
     if known is None:
         return
-    if log is None or log.store.store_id != known.store:
-        raise OtherStoreError(remote, None if log is None else log.store.store_id)
+    if log is None:
+        raise StoreGoneError(remote)
+    if log.store.store_id != known.store:
+        raise OtherStoreError(remote, log.store.store_id)
     try:
         log.check_not_rewound(LogPosition(known.seq, known.hash))
     except RewoundError as error:

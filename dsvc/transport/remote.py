@@ -122,7 +122,7 @@ class Remote(msgspec.Struct):
 
         Raises:
             NoStoreError: There is none.
-            OtherStoreError, RemoteRewoundError: It is not what it was.
+            StoreGoneError, OtherStoreError, RemoteRewoundError: It is not what it was.
         """
         if self._store is None:
             log = Log(self.backend)
@@ -154,7 +154,7 @@ class Remote(msgspec.Struct):
         Raises:
             NotEmptyError: There is something else.
             NotFoundError: The folder that it would be in is not there.
-            OtherStoreError, RemoteRewoundError: It is not what it was.
+            StoreGoneError, OtherStoreError, RemoteRewoundError: It is not what it was.
         """
         try:
             return self.open()
