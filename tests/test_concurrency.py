@@ -18,6 +18,7 @@ from dsvc.history.store import Store
 from dsvc.history.tree import Tree
 from dsvc.log.verify import verify_log
 from dsvc.maintenance.fsck import fsck
+from dsvc.model.ids import ObjectId
 from dsvc.model.tree import EntryKind
 from dsvc.repository import open_worktree
 from dsvc.storage.local import LocalBackend
@@ -260,6 +261,65 @@ def numbered(root: Path, count: int) -> list[str]:
     for name in names:
         (root / name).write_text(name)
     return names
+
+
+@pytest.mark.parametrize(
+    ("other", "slow_snapshot"),
+    [
+        (("add", "a"), True),
+        (("add", "a"), False),
+        (("commit", "-q", "-a", "-m", "By hand"), True),
+        (("commit", "-q", "-a", "-m", "By hand"), False),
+        (("snapshot",), True),
+    ],
+)
+def test_a_snapshot_takes_all_changes_once_whatever_others_do_meanwhile(
+    original: Path, other: Words, *, slow_snapshot: bool
+) -> None:
+    def check_one(root: Path, slow: Ended, fast: Ended) -> None:
+        taken, done = (slow, fast) if slow_snapshot else (fast, slow)
+        assert taken.code == 0, taken.stderr
+        # What is to be committed by hand may be taken by the snapshot.
+        assert done.code in ((0, 1, 5) if other[0] == "commit" else (0,)), done.stderr
+        versions = history(root)
+        assert versions[0] == staged(root) == {b"a": b"a, edited", b"b": b"b, edited", b"c": b"c, second"}
+        assert all(after != before for after, before in pairwise(versions))
+        assert versions[-2:] == [{**FILES, b"c": b"c, second"}, FILES]
+
+    slow, fast = (("snapshot",), other) if slow_snapshot else (other, ("snapshot",))
+    interleaved(original, slow, fast, check_one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slow_snapshot", [True, False])
+def test_a_snapshot_during_a_switch_commits_and_pushes_the_branch_that_it_names(
+    original: Path, *, slow_snapshot: bool
+) -> None:
+    def check_one(root: Path, slow: Ended, fast: Ended) -> None:
+        taken, switched = (slow, fast) if slow_snapshot else (fast, slow)
+        assert taken.code in (0, 5), taken.stderr
+        assert switched.code in (0, 5, 6), switched.stderr
+        worktree = opened(root)
+        commits = {name: history_of(worktree, f"refs/heads/{name}") for name in ("main", "first")}
+        counts = {name: len(versions) for name, versions in commits.items()}
+        if taken.code == 0:
+            branch = taken.stderr[1:].split()[0]
+            tree = tree_of(worktree, ObjectId(commits[branch][0]))
+            assert contents(worktree, tree) == {
+                b"a": b"a, edited",
+                b"b": b"b, edited",
+                b"c": b"c, second" if branch == "main" else b"c, first",
+            }
+            remote = Store(LocalBackend(root.parent / "remote"), make_context("check")).state()
+            heads = {name: ref.value for name, ref in remote.refs.items()}
+            assert heads == {f"refs/heads/{branch}": commits[branch][0].hex()}
+            counts[branch] -= 1
+        assert counts == {"main": 2, "first": 1}
+        if taken.code:
+            assert (root / "a").read_bytes() == b"a, edited"
+
+    slow, fast = (("snapshot",), ("switch", "first")) if slow_snapshot else (("switch", "first"), ("snapshot",))
+    interleaved(original, slow, fast, check_one, ("remote", "add", "origin", "../remote"))
 
 
 def test_eight_adds_at_once_stage_all(original: Path) -> None:

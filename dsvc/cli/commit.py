@@ -17,7 +17,7 @@ from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.status_text import Place, long_lines, read_place
 from dsvc.cli.workers import workers
-from dsvc.history.diff import Change, ChangeKind, detect_renames, diff_trees
+from dsvc.history.diff import Change, ChangeKind, count_changes
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
@@ -289,9 +289,5 @@ def _count(worktree: Worktree, made: Committed) -> tuple[Counter[ChangeKind], in
     """Return how many paths changed in which way, and the size of what is new in them."""
     parents = made.commit.parents
     if not parents:
-        # Of a first commit with a million files, two numbers are known without looking at each.
         return Counter({ChangeKind.ADDED: made.commit.files}), made.commit.size
-    before = Tree(worktree.store.objects, ObjectId(worktree.commit_of(parents[0]).tree))
-    changes = detect_renames(diff_trees(before, made.tree))
-    size = sum(change.new.size for change in changes if change.new and change.kind is not ChangeKind.RENAMED)
-    return Counter(change.kind for change in changes), size
+    return count_changes(Tree(worktree.store.objects, ObjectId(worktree.commit_of(parents[0]).tree)), made.tree)

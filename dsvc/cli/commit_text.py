@@ -183,11 +183,7 @@ class _Shown(NamedTuple):
 
 
 def _iso(commit: Commit) -> str:
-    from datetime import UTC, datetime, timedelta, timezone
-
-    zone = timezone(timedelta(minutes=commit.offset))
-    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=commit.time)
-    return moment.astimezone(zone).isoformat(timespec="seconds")
+    return console.format_iso_date(commit.time, commit.offset)
 
 
 def _author(commit: Commit) -> tuple[str, str]:

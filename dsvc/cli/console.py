@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "error",
     "format_date",
+    "format_iso_date",
     "format_size",
     "hint",
     "is_quiet",
@@ -258,6 +259,14 @@ def relative_date(then: int, now: int) -> str:
         if seconds < limit:
             return f"{plural(round(seconds / unit), name)} ago"
     return f"{plural(round(seconds / 31_556_952), 'year')} ago"
+
+
+def format_iso_date(time: int, offset: int) -> str:
+    """Return *time*, in microseconds since 1970, in ISO 8601, *offset* minutes east of Greenwich."""
+    from datetime import UTC, datetime, timedelta, timezone
+
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time)
+    return moment.astimezone(timezone(timedelta(minutes=offset))).isoformat(timespec="seconds")
 
 
 def format_date(time: int, offset: int) -> str:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from dsvc.cli import console
 from dsvc.errors import DsvcError, InvalidInputError
 
-__all__ = ["EXIT_STATUS", "Failure", "UsageError", "did_you_mean", "exit_code", "guard", "hint", "report"]
+__all__ = ["EXIT_STATUS", "Failure", "UsageError", "describe", "did_you_mean", "exit_code", "guard", "hint", "report"]
 
 Known = TypeVar("Known")
 
@@ -152,7 +152,7 @@ def report(error: Exception) -> int:
         console.error(f"unexpected {type(error).__name__}: {error}{_place(error)}")
         console.hint("this is a bug in dsvc; run it again with DSVC_TRACEBACK=1 to see where, and report that")
         return code
-    console.error(_describe(error) if isinstance(error, OSError) else str(error))
+    console.error(describe(error))
     if advice := hint(error):
         console.hint(advice)
     return code
@@ -164,7 +164,10 @@ def _worker_lost() -> Failure:
     return Failure(message, code=_STORAGE, hint="to work in one process, use `--jobs 1` or set `add.jobs`")
 
 
-def _describe(error: OSError) -> str:
+def describe(error: Exception) -> str:
+    """Return what went wrong, as a phrase."""
+    if not isinstance(error, OSError):
+        return str(error)
     reason = (error.strerror or str(error)).lower()
     if error.filename is None:
         return reason

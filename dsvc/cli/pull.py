@@ -12,8 +12,9 @@ from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
 from dsvc.log.refs import HEADS, remote_ref
 from dsvc.transport.fetch import FetchOptions
-from dsvc.transport.pull import DetachedHeadError, DivergedError, fast_forward
+from dsvc.transport.pull import DivergedError, fast_forward
 from dsvc.transport.remote import default_remote, find_remote
+from dsvc.worktree.session import DetachedHeadError
 
 __all__ = ["command"]
 

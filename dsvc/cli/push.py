@@ -18,7 +18,7 @@ from dsvc.transport.remote import Remote, default_remote
 from dsvc.transport.updates import Exchange, Outcome
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["command"]
+__all__ = ["command", "rejection_hint"]
 
 _CONFLICT = 5
 _HINTS = {
@@ -97,11 +97,15 @@ def command(
             )
     except PushRejectedError as error:
         _report(error.exchange, other, dry_run=dry_run, verbose=verbose, json=json)
-        hints = "; ".join(hint for outcome, hint in _HINTS.items() if outcome in error.outcomes)
-        raise Failure(str(error), code=_CONFLICT, hint=hints) from error
+        raise Failure(str(error), code=_CONFLICT, hint=rejection_hint(error)) from error
     _report(pushed, other, dry_run=dry_run, verbose=verbose, json=json)
     if set_upstream and not dry_run:
         _follow(worktree, name, pushed)
+
+
+def rejection_hint(error: PushRejectedError) -> str:
+    """Return what to do about refs that were rejected."""
+    return "; ".join(hint for outcome, hint in _HINTS.items() if outcome in error.outcomes)
 
 
 def _refspecs(texts: tuple[str, ...], branch: str | None, *, all: bool, tags: bool, force: bool) -> list[Refspec]:

@@ -49,9 +49,17 @@ def set_flag(setting: str) -> None:
 def user_config_file() -> Path:
     """Return the file of the user's own settings, whether it is there or not."""
     # XDG's rule on every system, as in git; platformdirs would say the same and take 24 ms.
-    home = os.environ.get("XDG_CONFIG_HOME")
-    folder = Path(home) if home and home.startswith("/") else Path.home() / ".config"
+    stated = os.environ.get("XDG_CONFIG_HOME")
+    folder = Path(stated) if stated and stated.startswith("/") else _home() / ".config"
     return folder / "dsvc" / "config.toml"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # Neither HOME nor a name for the user's number, as in some containers; they say "/" where they say something.
+        return Path("/")
 
 
 def set_command(name: str) -> None:
@@ -66,28 +74,31 @@ def load_config(control: Path | None = None) -> Config:
     return outside.with_repository(control / "config.toml") if control else outside
 
 
-def make_context(config: Config) -> "Context":
-    """Return who acts and when; the author is found out when asked for, which may take another process."""
+def make_context(config: Config, *, attended: bool = True) -> "Context":
+    """Return who acts and when; the author is found out when asked for, which may take another process.
+
+    Unless the run is *attended*, an author that was guessed is not warned of: there is nobody to hear it each time.
+    """
     from dsvc.model.context import Context
 
-    signature = cache(lambda: author(config))
+    signature = cache(lambda: author(config, attended=attended))
     return Context(author=signature, actor=actor(), command=_run.get("command", "dsvc"), now=now, nonce=nonce)
 
 
-def open_worktree() -> "Worktree":
-    """Open the repository that the working folder is in.
+def open_worktree(folder: Path | None = None, *, attended: bool = True) -> "Worktree":
+    """Open the repository that *folder*, by default the working folder, is in; *attended* is as in `make_context`.
 
     Raises:
         NotARepositoryError: It is in none.
     """
     from dsvc import repository
 
-    control = repository.find_control(Path.cwd())
+    control = repository.find_control(folder or Path.cwd())
     config = load_config(control)
-    return repository.open_worktree(control, make_context(config), config)
+    return repository.open_worktree(control, make_context(config, attended=attended), config)
 
 
-def author(config: Config) -> str:
+def author(config: Config, *, attended: bool = True) -> str:
     """Return who makes a commit, as "Name <address>": from *config*, else git's, else a guess that is said."""
     name, address = config.text("user.name"), config.text("user.email")
     if name is None or address is None:
@@ -95,8 +106,11 @@ def author(config: Config) -> str:
         name, address = name or from_git.get("user.name"), address or from_git.get("user.email")
     if name is None or address is None:
         name, address = name or _user(), address or actor()
-        console.warn(f"nobody said who you are, so the author is {name} <{address}>")
-        console.hint('to be named rightly, run `dsvc config --user user.name "Your Name"` and the same for user.email')
+        if attended:
+            console.warn(f"nobody said who you are, so the author is {name} <{address}>")
+            console.hint(
+                'to be named rightly, run `dsvc config --user user.name "Your Name"` and the same for user.email'
+            )
     return f"{name.translate(_WITHOUT_BRACKETS)} <{address.translate(_WITHOUT_BRACKETS)}>"
 
 

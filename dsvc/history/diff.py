@@ -1,6 +1,6 @@
 """What changed between two trees, path by path, with the letters that git uses."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import starmap, zip_longest
@@ -11,7 +11,7 @@ from dsvc.model.paths import is_within, path_key
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.prolly_diff import diff
 
-__all__ = ["Change", "ChangeKind", "detect_renames", "diff_paths", "diff_trees", "outermost"]
+__all__ = ["Change", "ChangeKind", "count_changes", "detect_renames", "diff_paths", "diff_trees", "outermost"]
 
 
 class ChangeKind(Enum):
@@ -68,6 +68,17 @@ def outermost(paths: Iterable[bytes]) -> list[bytes]:
         if not kept or not is_within(path, kept[-1]):
             kept.append(path)
     return kept
+
+
+def count_changes(old: Tree, new: Tree) -> tuple[Counter[ChangeKind], int]:
+    """Return how many paths changed in which way, and the size in bytes of what is new in them."""
+    totals = new.totals()
+    if totals.files and not old.totals().files:
+        # Of a first commit with a million files, two numbers are known without looking at each.
+        return Counter({ChangeKind.ADDED: totals.files}), totals.size
+    changes = detect_renames(diff_trees(old, new))
+    size = sum(change.new.size for change in changes if change.new and change.kind is not ChangeKind.RENAMED)
+    return Counter(change.kind for change in changes), size
 
 
 def detect_renames(changes: Iterable[Change]) -> list[Change]:

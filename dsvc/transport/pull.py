@@ -13,17 +13,11 @@ from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.closure import peel
 from dsvc.worktree.checkout import switch_to
+from dsvc.worktree.session import DetachedHeadError
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["DetachedHeadError", "DivergedError", "Pulled", "fast_forward"]
-
-
-class DetachedHeadError(ConflictError):
-    """HEAD is no branch, so nothing can move forward."""
-
-    def __init__(self) -> None:
-        super().__init__("HEAD is not on a branch")
+__all__ = ["DivergedError", "Pulled", "fast_forward"]
 
 
 class DivergedError(ConflictError):

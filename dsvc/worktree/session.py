@@ -15,6 +15,7 @@ from dsvc.model.ids import ObjectId
 
 __all__ = [
     "SESSION_REF",
+    "DetachedHeadError",
     "MalformedSessionError",
     "Session",
     "Switch",
@@ -30,6 +31,13 @@ BRANCHES: Final = "refs/heads/"
 
 class MalformedSessionError(CorruptionError):
     """The log holds a session that this version cannot read."""
+
+
+class DetachedHeadError(ConflictError):
+    """HEAD is no branch, so nothing can move forward."""
+
+    def __init__(self) -> None:
+        super().__init__("HEAD is not on a branch")
 
 
 class SwitchInterruptedError(ConflictError):
