@@ -1,15 +1,16 @@
 """The entry point: `dsvc` and `python -m dsvc`."""
 
 import gc
+import os
 import sys
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 
-def main() -> int:
-    """Run the command line of this process and return its exit code."""
+def run(words: list[str]) -> int:
+    """Run the command line *words* and return the exit code."""
     # Asked for by scripts and shell prompts, so it does not wait for the rest to be imported.
-    if sys.argv[1:] == ["--version"]:
+    if words == ["--version"]:
         from dsvc import __version__
 
         sys.stdout.write(f"dsvc {__version__}\n")
@@ -17,13 +18,26 @@ def main() -> int:
     # A run makes millions of values and hardly a cycle; at the usual 700, looking for some takes a tenth of `add`.
     gc.set_threshold(100_000, 50, 100)
     try:
-        from dsvc.cli.main import run
+        from dsvc.cli.light_typing import light_typing
 
-        return run(sys.argv[1:])
+        with light_typing():
+            from dsvc.cli.main import run as run_command
+        return run_command(words)
     except KeyboardInterrupt:
-        # Only during an import; `run` handles the others.
+        # Only during an import; `run_command` handles the others.
         return 130
 
 
+def main() -> None:
+    """Run the command line of this process and end the process with its exit code."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = code or 7
+    # All is written and closed. Python would now take itself apart, piece by piece, for 12 ms.
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,24 +1,28 @@
 """What a command does not need is not loaded: start-up time, told by modules and not by a clock."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from dsvc.cli.commands import COMMANDS
+from dsvc.cli.light_typing import light_typing
 from tests.conftest import RunDsvc
 
 # What draws, and what speaks to clouds, services and databases of others.
 SELDOM_NEEDED = {
     "adlfs", "azure", "asyncio", "botocore", "boto3", "dask", "distributed", "duckdb", "gcsfs", "google", "mlflow",
     "paramiko", "platformdirs", "pydantic", "requests", "rich", "s3fs", "starlette", "typer", "aiohttp",
+    "inspect", "multiprocessing", "subprocess", "typing_extensions",
 }  # fmt: skip
 
 
 def _loaded(words: list[str], environment: dict[str, str], folder: Path) -> set[str]:
     code = (
-        "import sys\nbefore = set(sys.modules)\nfrom dsvc.__main__ import main\nmain()\n"
+        "import sys\nbefore = set(sys.modules)\nfrom dsvc.__main__ import run\nrun(sys.argv[1:])\n"
         "sys.stderr.write('\\n' + ' '.join(sorted(set(sys.modules) - before)))"
     )
     ended = subprocess.run(
@@ -56,3 +60,23 @@ def test_no_everyday_command_loads_what_it_seldom_needs(
 
     assert _packages(loaded) & SELDOM_NEEDED == set()
     assert {name for name in COMMANDS if f"dsvc.cli.{name}" in loaded} == {words[0]}
+
+
+def test_what_typing_lacks_comes_from_typing_extensions_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "typing_extensions", raising=False)
+
+    with light_typing():
+        stand_in = importlib.import_module("typing_extensions")
+        found = stand_in.Protocol, stand_in.TypeForm
+
+    real = importlib.import_module("typing_extensions")
+    assert real is not stand_in
+    assert found == (Protocol, real.TypeForm)
+
+
+def test_a_command_leaves_no_open_database_behind(repository_folder: Path, run_dsvc: RunDsvc) -> None:
+    (repository_folder / "file").write_text("data")
+
+    run_dsvc("add", ".", cwd=repository_folder)
+
+    assert [path.name for path in (repository_folder / ".dsvc").glob("worktree.db*")] == ["worktree.db"]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Final, NamedTuple
 
 from dsvc.cli.errors import UsageError
+from dsvc.cli.light_typing import light_typing
 from dsvc.cli.parser import Command
 
 __all__ = ["COMMANDS", "GROUPS", "Entry", "load", "load_subcommands"]
@@ -77,7 +78,8 @@ def load(name: str) -> Command:
     if name not in COMMANDS:
         message = f"`{name}` is not a dsvc command"
         raise UsageError(message, similar=(name, COMMANDS))
-    command: Command = import_module(f"dsvc.cli.{name}").command
+    with light_typing():
+        command: Command = import_module(f"dsvc.cli.{name}").command
     return command
 
 

@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -22,12 +22,14 @@ from dsvc.history.tree import Tree
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.model.paths import path_key
-from dsvc.worktree.add import PathspecError, What, add
 from dsvc.worktree.commit import Committed, NothingToAmendError, NothingToCommitError, check_author, commit
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.session import refuse_interrupted
 from dsvc.worktree.status import Status, collapse_untracked, read_status
 from dsvc.worktree.worktree import Worktree
+
+if TYPE_CHECKING:
+    from dsvc.worktree.add import What
 
 __all__ = ["command"]
 
@@ -117,6 +119,8 @@ def command(
         told = "aborting the commit: its message is empty"
         raise Failure(told, code=_NOTHING)
     if what is not None:
+        from dsvc.worktree.add import add
+
         with progress_bar() as progress:
             add(worktree, state, what, workers=workers(worktree.config, jobs), progress=progress)
         state = worktree.store.state()
@@ -150,9 +154,14 @@ def _check_options(pathspec: Pathspec, *, all: bool, only: bool, messages: bool,
         raise UsageError(text)
 
 
-def _what(worktree: Worktree, state: State, plan: _Plan) -> What | None:
+def _what(worktree: Worktree, state: State, plan: _Plan) -> "What | None":
+    if plan.only is None and not plan.all:
+        return None
+    # Most commits take what is staged, and need nothing of what reads files: 5 ms.
+    from dsvc.worktree.add import PathspecError, What
+
     if plan.only is None:
-        return What(Pathspec(), tracked_only=True) if plan.all else None
+        return What(Pathspec(), tracked_only=True)
     staged, head = worktree.staged_tree(state), worktree.head_tree(state)
     words: list[bytes] = []
     for word in plan.only.words:

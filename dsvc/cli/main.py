@@ -14,7 +14,9 @@ __all__ = ["run"]
 def run(words: list[str]) -> int:
     """Do what *words* ask for and return the exit code."""
     console.prepare()
-    return guard(lambda: _run(words))
+    code = guard(lambda: _run(words))
+    session.close()
+    return code
 
 
 def _run(words: list[str]) -> int:

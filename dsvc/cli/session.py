@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "actor",
     "author",
+    "close",
     "load_config",
     "make_context",
     "nonce",
@@ -35,6 +36,7 @@ _WITHOUT_BRACKETS: Final = dict.fromkeys(map(ord, "<>"))
 
 _flags: Final[dict[str, Value]] = {}
 _run: Final[dict[str, str]] = {}
+_opened: "Final[list[Worktree]]" = []
 
 
 def set_flag(setting: str) -> None:
@@ -95,7 +97,15 @@ def open_worktree(folder: Path | None = None, *, attended: bool = True) -> "Work
 
     control = repository.find_control(folder or Path.cwd())
     config = load_config(control)
-    return repository.open_worktree(control, make_context(config, attended=attended), config)
+    worktree = repository.open_worktree(control, make_context(config, attended=attended), config)
+    _opened.append(worktree)
+    return worktree
+
+
+def close() -> None:
+    """Close what this run has opened: the process ends without looking for it."""
+    while _opened:
+        _opened.pop().close()
 
 
 def author(config: Config, *, attended: bool = True) -> str:

@@ -3,12 +3,14 @@
 import os
 import signal
 import sys
-from concurrent.futures import Executor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dsvc.cli.errors import UsageError
 from dsvc.config import Config
 from dsvc.worktree.workers import Workers
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["workers"]
 
@@ -29,7 +31,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _pool(jobs: int) -> Executor:
+def _pool(jobs: int) -> "Executor":
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 

@@ -1,9 +1,12 @@
 """How many work at once, and in what."""
 
-from collections.abc import Callable
-from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
 
 __all__ = ["ALONE", "Workers"]
 
@@ -12,7 +15,7 @@ class Workers(msgspec.Struct, frozen=True):
     """*jobs* at once; *pool* makes an executor of that many, None keeps it all in this process."""
 
     jobs: int = 1
-    pool: Callable[[int], Executor] | None = None
+    pool: "Callable[[int], Executor] | None" = None
 
 
 ALONE = Workers()

@@ -51,6 +51,12 @@ class Worktree:
         """What the files looked like."""
         return StatCache(self.control / "worktree.db")
 
+    def close(self) -> None:
+        """Release the files that are open; they are opened again where they are needed."""
+        cache: StatCache | None = self.__dict__.pop("stat_cache", None)
+        if cache is not None:
+            cache.close()
+
     def session(self, state: State) -> Session:
         """Return where HEAD is and what is staged in *state*."""
         return read_session(state)
