@@ -130,7 +130,7 @@ class Pack:
             prefix = struct.pack("<4sBBHIIII", b"DSVF", frame.codec, 0, 0, frame.raw, frame.stored, frame.objects, 0)
             check(data[position : position + 56] == prefix + frame.checksum, "another frame header")
             payload = data[position + 56 : position + 56 + frame.stored]
-            check(blake3(prefix + payload).digest() == frame.checksum, "another frame")
+            check(blake3(prefix + blake3(payload).digest()).digest() == frame.checksum, "another frame")
             check(frame.codec in (0, 1), "an unknown codec")
             self.raws.append(_unzip(payload, frame.raw) if frame.codec else payload)
             place = 0

@@ -5,6 +5,7 @@ import struct
 import msgspec
 import pytest
 import zstandard
+from blake3 import blake3
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -34,14 +35,14 @@ def make_frame(raw: bytes, count: int = 1) -> bytes:
     packed = compress(raw)
     payload = raw if packed is None else packed
     header = FrameHeader(RAW if packed is None else ZSTD, len(raw), len(payload), count, b"")
-    return header.prefix() + frame_checksum(header.prefix(), payload) + payload
+    return header.prefix() + frame_checksum(header.prefix(), blake3(payload).digest()) + payload
 
 
 def read_frame(data: bytes) -> bytes:
     header = parse_header(data)
     payload = data[HEADER_LENGTH:]
     raw = bytes(decompress(header, payload))
-    if frame_checksum(header.prefix(), payload) != header.checksum:
+    if frame_checksum(header.prefix(), blake3(payload).digest()) != header.checksum:
         message = "another checksum"
         raise MalformedFrameError(message)
     return raw

@@ -57,7 +57,7 @@ def objects_of(name: str, data: bytes) -> list[tuple[int, bytes]]:
         written = data[record.offset : start]
         if (
             written != prefix + record.header.checksum
-            or frame.frame_checksum(prefix, payload) != record.header.checksum
+            or frame.frame_checksum(prefix, blake3(payload).digest()) != record.header.checksum
         ):
             raise MalformedPackError(name, "a frame does not match its checksum")
         raws.append(bytes(frame.decompress(record.header, payload)))
@@ -414,3 +414,17 @@ def test_a_frame_copied_as_it_is_gives_the_same_objects(tmp_path: Path, objects:
 
     assert objects_of(copy.name, sealed_bytes(copy)) == [(0, first), *objects_of(source.name, data)]
     assert copy.ids == hash_object(Kind.CHUNK, first) + source.ids
+
+
+@pytest.mark.parametrize("kind", [Kind.CHUNK, Kind.PAGE])
+def test_the_checksum_of_a_raw_object_alone_is_that_of_its_bytes(kind: Kind, tmp_path: Path) -> None:
+    data = noise(pack.LARGE_OBJECT)
+    writer = PackWriter(tmp_path / "pack", metadata=kind != Kind.CHUNK)
+    writer.add(kind, hash_object(kind, data), data)
+    sealed = writer.seal(0)
+
+    (record,) = sealed.footer.frames
+
+    assert record.header.codec == frame.RAW
+    assert record.header.checksum == blake3(record.header.prefix() + blake3(data).digest()).digest()
+    assert objects_of(sealed.name, sealed.path.read_bytes()) == [(kind, data)]

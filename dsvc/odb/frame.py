@@ -1,7 +1,9 @@
 """Frames: one or more whole objects, compressed together, that describe themselves.
 
     magic "DSVF" · codec u8 · cipher u8 (0) · zero u16 · raw length u32 · stored length u32 ·
-    count u32 · zero u32 · BLAKE3 of these 24 bytes and the payload · payload
+    count u32 · zero u32 · BLAKE3 of these 24 bytes and the payload's own BLAKE3 · payload
+
+A chunk that is raw and alone in its frame is thus hashed once, for its id and for the checksum.
 
 All numbers are little-endian. A frame that does not shrink by 3 % is stored raw, and any object
 in it is then one exact range read. No length is believed before it is checked against its limit.
@@ -67,9 +69,9 @@ class FrameHeader(msgspec.Struct, frozen=True):
         return _PREFIX.pack(_MAGIC, self.codec, 0, 0, self.raw_length, self.stored_length, self.count, 0)
 
 
-def frame_checksum(prefix: bytes, payload: Buffer) -> bytes:
-    """Return the checksum of a frame whose header begins with *prefix*."""
-    return blake3(prefix).update(payload).digest()
+def frame_checksum(prefix: bytes, digest: bytes) -> bytes:
+    """Return the checksum of a frame whose header begins with *prefix*; *digest* is the BLAKE3 of its payload."""
+    return blake3(prefix + digest).digest()
 
 
 def parse_header(data: Buffer) -> FrameHeader:

@@ -241,13 +241,18 @@ class PackWriter:
             header.raw_length,
             header.stored_length,
             header.count,
-            frame.frame_checksum(prefix, payload),
+            frame.frame_checksum(prefix, self._digest(payload, header)),
         )
         if packed is not None:
             self._verify(frame.decompress(header, packed))
         self._frames.append(FrameRecord(self._offset, header))
         self._write([prefix, header.checksum, payload])
         self._pending_from = len(self._ids)
+
+    def _digest(self, payload: Buffer, header: frame.FrameHeader) -> bytes:
+        if header.codec == frame.RAW and header.count == 1 and self._kinds[-1] == Kind.CHUNK:
+            return self._ids[-1]
+        return blake3(payload).digest()
 
     def _verify(self, raw: Buffer) -> None:
         """Hash the objects again: what memory or the compressor spoilt must not be sealed."""
