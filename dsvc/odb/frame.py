@@ -48,6 +48,9 @@ ZSTD: Final = 1
 
 # Measured on CSV and JSON rows: level 1 is twice as fast as level 3 and 5 to 15 % smaller.
 _LEVEL: Final = 1
+# As for frames of any length: what zstd takes for one of 256 KiB looks for matches of 6 bytes instead of 7, which on
+# rows is 9 % slower and 1 % larger (CSV, JSON), and on code 1 to 3 % smaller.
+_PARAMETERS: Final = zstandard.ZstdCompressionParameters.from_level(_LEVEL, write_content_size=True)
 _PROBE_LENGTH: Final = 16 * 1024
 
 
@@ -100,7 +103,7 @@ class _Contexts(local):
     """zstd contexts, which cost more than a small frame and are not safe to share."""
 
     def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
+        self.compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
         self.decompressor = zstandard.ZstdDecompressor()
 
 
