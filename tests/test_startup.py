@@ -79,4 +79,4 @@ def test_a_command_leaves_no_open_database_behind(repository_folder: Path, run_d
 
     run_dsvc("add", ".", cwd=repository_folder)
 
-    assert [path.name for path in (repository_folder / ".dsvc").glob("worktree.db*")] == ["worktree.db"]
+    assert list((repository_folder / ".dsvc").glob("worktree.db-*")) == []

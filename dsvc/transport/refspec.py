@@ -1,7 +1,8 @@
 """Refspecs: what to push or fetch to where, as git writes them: `[+]SOURCE[:TARGET]`."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from dsvc.errors import InvalidInputError, NotFoundError
 from dsvc.log.refs import HEADS, TAGS, check_ref_name
@@ -17,8 +18,7 @@ class UnknownSourceError(NotFoundError):
         self.source = source
 
 
-@dataclass(frozen=True, slots=True)
-class Refspec:
+class Refspec(msgspec.Struct, frozen=True):
     """*source* is empty to delete, *target* is None where it was not given; *force* allows any move."""
 
     source: str
@@ -70,7 +70,9 @@ def expand(refspec: Refspec, refs: Mapping[str, object]) -> list[Refspec]:
     before, after = refspec.source.split("*")
     target = refspec.target or refspec.source
     return [
-        replace(refspec, source=ref, target=target.replace("*", ref[len(before) : len(ref) - len(after)]))
+        msgspec.structs.replace(
+            refspec, source=ref, target=target.replace("*", ref[len(before) : len(ref) - len(after)])
+        )
         for ref in sorted(refs)
         if ref.startswith(before) and ref.endswith(after) and len(ref) > len(before) + len(after)
     ]
