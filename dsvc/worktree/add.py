@@ -230,12 +230,12 @@ def add(
     writer = worktree.store.writer()
     progress.start("add")
     with Addition(worktree, writer, workers, progress) as addition:
-        files = size = 0
+        files = 0
         for found, staged in selecting.files():
             addition.append(found, staged)
             files += 1
-            size += found.size
-        progress.expect(files=files, size=size)
+        # How large they are is known when they are read.
+        progress.expect(files=files, size=0)
         addition.finish()
         for path in selecting.removed:
             addition.remove(path)

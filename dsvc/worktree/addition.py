@@ -1,14 +1,13 @@
 """Reading the files of one `add` while they are still being found.
 
-Each file is given as soon as the scan meets it; full batches are read at once, by other processes
-where there are several, so that scanning, reading and taking note go on side by side and a million files
-are never held in memory. Nothing is staged here: that is one step at the end.
+Each file is given as soon as the scan meets it, and is not looked at before it is read; full batches
+are read at once, by other processes where there are several, so that scanning, reading and taking
+note go on side by side and a million files are never held in memory. Nothing is staged here: that is
+one step at the end.
 """
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from struct import Struct
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -19,18 +18,19 @@ from dsvc.odb.pack import SealedPack
 from dsvc.odb.writer import DatabaseWriter
 from dsvc.progress import Progress
 from dsvc.worktree.ingest import (
+    BATCH_FILES,
     LARGE_FILE,
-    Batch,
     BatchResult,
     IngestJob,
     discard_batch,
     ingest_batch,
     make_entry,
     prepare,
+    unpack_entries,
 )
 from dsvc.worktree.large_file import LargeFileReader
 from dsvc.worktree.scan import Found
-from dsvc.worktree.stat_cache import pack_row
+from dsvc.worktree.stat_cache import pack_row, pack_rows
 from dsvc.worktree.workers import Workers
 from dsvc.worktree.worktree import Worktree
 
@@ -44,9 +44,7 @@ __all__ = ["Addition"]
 # How many batches may be under way: the scan runs ahead, so that the end is in sight, but not without bound.
 _AHEAD: Final = 32
 
-_DIGEST: Final = Struct("32s")
-
-_Running = tuple[list[Found], "Future[BatchResult]"]
+_Running = tuple[list[bytes], "Future[BatchResult]"]
 
 
 class Addition:
@@ -65,7 +63,7 @@ class Addition:
         self._progress = progress
         self._staged: dict[bytes, Entry] = {}
         self._large: list[Found] = []
-        self._batch = Batch()
+        self._batch: list[bytes] = []
         self._running: deque[_Running] = deque()
         self._pool: Executor | None = None
         worktree.tidy()
@@ -78,6 +76,7 @@ class Addition:
             tuple(sorted(state.packs)),
             tuple(sorted(state.segments)),
             state.last_sweep,
+            self._checked,
         )
 
     def __enter__(self) -> Self:
@@ -102,76 +101,70 @@ class Addition:
         if staged is not None:
             self._staged[found.path] = staged
         if found.kind > EntryKind.SYMLINK:
-            self._take([(found, make_entry(found))])
+            self._take_one(found, make_entry(found))
         elif found.size >= LARGE_FILE:
             self._large.append(found)
-        elif self._batch.append(found):
-            self._submit()
+        else:
+            self._batch.append(found.path)
+            if len(self._batch) >= BATCH_FILES:
+                self._submit()
 
     def _submit(self) -> None:
-        batch, self._batch = self._batch, Batch()
-        if self._pool is None:
+        batch, self._batch = self._batch, []
+        if self._pool is None and self._workers.pool is not None and self._workers.jobs > 1:
             prepare(self._job)
-            if self._workers.pool is None or self._workers.jobs < 2:
-                self._finish_batch(batch.files, ingest_batch(self._job, batch))
-                return
             self._pool = self._workers.pool(self._workers.jobs)
-        self._running.append((batch.files, self._pool.submit(ingest_batch, self._job, batch)))
+        if self._pool is None:
+            self._read(batch)
+        else:
+            self._running.append((batch, self._pool.submit(ingest_batch, self._job, batch)))
         while self._running and (len(self._running) >= _AHEAD or self._running[0][1].done()):
             self._collect()
 
+    def _read(self, batch: list[bytes]) -> None:
+        # In this process: other ones are not worth starting for a few small files.
+        prepare(self._job)
+        self._finish_batch(batch, ingest_batch(self._job, batch))
+
     def _collect(self) -> None:
-        files, future = self._running[0]
+        batch, future = self._running[0]
         result = future.result()
         self._running.popleft()
-        self._finish_batch(files, result)
+        self._finish_batch(batch, result)
 
     def finish(self) -> None:
         """Read what is left, and wait until all is stored in packs."""
-        if self._batch.files:
-            if self._pool is None:
-                prepare(self._job)
-                self._finish_batch(self._batch.files, ingest_batch(self._job, self._batch))
-            else:
+        if self._batch and self._pool is None:
+            batch, self._batch = self._batch, []
+            self._read(batch)
+        while self._batch or self._running:
+            if self._batch:
                 self._submit()
-        while self._running:
-            self._collect()
+            else:
+                self._collect()
         if self._large:
             self._read_large()
 
-    def _finish_batch(self, files: list[Found], result: BatchResult) -> None:
+    def _finish_batch(self, batch: list[bytes], result: BatchResult) -> None:
         self._adopt(result.packs)
-        self._progress.advance(files=len(files), size=sum([found.size for found in files]))
-        if result.blobs or result.changed or result.gone:
-            self._take(list(self._entries(files, result)))
-            return
-        # The rule, and nothing called for each file: this thread is what the others wait for.
-        digests = _DIGEST.iter_unpack(result.digests)
-        self._take(
-            [
-                (found, Entry(found.path, found.kind, found.size, digest))
-                for found, (digest,) in zip(files, digests, strict=True)
-            ]
-        )
+        # What would have been too much at once.
+        self._batch += batch[result.done :]
+        for data in result.blobs:
+            self._writer.write(Kind.BLOB, data)
+        self._large += result.large
+        for path in result.gone:
+            # It was there when its folder was read.
+            if path in self._staged:
+                self._edit(path, None)
+        entries = unpack_entries(result.entries)
+        size = sum([entry.size for entry in entries])
+        self._progress.advance(files=result.done - len(result.large), size=size)
+        self._take(entries, size, result.rows)
 
     def _adopt(self, packs: list[SealedPack]) -> None:
         self._writer.take(packs)
         self.raw += sum(pack.raw_length for pack in packs)
         self.stored += sum(pack.length for pack in packs)
-
-    def _entries(self, files: list[Found], result: BatchResult) -> Iterator[tuple[Found, Entry]]:
-        digests, blobs, changed = result.digests, result.blobs, result.changed
-        gone = set(result.gone)
-        for place, scanned in enumerate(files):
-            if place in gone:
-                # It was there when its folder was read.
-                if scanned.path in self._staged:
-                    self._edit(scanned.path, None)
-                continue
-            found = changed.get(place, scanned) if changed else scanned
-            blob = self._write_blobs(blobs[place]) if place in blobs else None
-            digest = digests[32 * place : 32 * place + 32]
-            yield found, Entry(found.path, found.kind, found.size, digest, blob)
 
     def _write_blobs(self, blobs: list[bytes]) -> bytes | None:
         blob_id: bytes | None = None
@@ -179,20 +172,21 @@ class Addition:
             blob_id = bytes(self._writer.write(Kind.BLOB, data))
         return blob_id
 
-    def _take(self, entries: list[tuple[Found, Entry]]) -> None:
+    def _take(self, entries: list[Entry], size: int, rows: bytes) -> None:
         """Count, stage and note files that were read."""
         self.files += len(entries)
-        self.size += sum([entry.size for _, entry in entries])
+        self.size += size
         if self._staged:
-            for _, entry in entries:
+            for entry in entries:
                 if self._staged.get(entry.path) != entry:
                     self._edit(entry.path, entry)
         else:
-            self.edits += [(entry.path, entry) for _, entry in entries]
-        checked = self._checked
-        self._worktree.stat_cache.gather(
-            [pack_row(entry, found.fingerprint if found.changed < checked else b"") for found, entry in entries]
-        )
+            self.edits += [(entry.path, entry) for entry in entries]
+        self._worktree.stat_cache.gather(rows)
+
+    def _take_one(self, found: Found, entry: Entry) -> None:
+        row = pack_row(entry, found.fingerprint if found.changed < self._checked else b"")
+        self._take([entry], entry.size, pack_rows([row]))
 
     def _edit(self, path: bytes, entry: Entry | None) -> None:
         self.edits.append((path, entry))
@@ -200,6 +194,9 @@ class Addition:
 
     def _read_large(self) -> None:
         store = self._worktree.store
+        self._progress.expect(
+            files=self.files + len(self._large), size=self.size + sum(found.size for found in self._large)
+        )
         reader = LargeFileReader(store.files, store.objects, self._job.generation, threads=self._workers.jobs)
         try:
             for scanned in self._large:
@@ -212,7 +209,7 @@ class Addition:
                 found, digest, blobs = reader.read(self._worktree.root_bytes, scanned, self._progress, expected)
                 self._progress.advance(files=1)
                 entry = Entry(found.path, found.kind, found.size, digest, self._write_blobs(blobs))
-                self._take([(found, entry)])
+                self._take_one(found, entry)
             self._adopt(reader.finish())
         except BaseException:
             reader.discard()

@@ -13,14 +13,17 @@ from dsvc.model.tree import Entry, EntryKind
 from dsvc.storage.local import storage_error
 from dsvc.worktree.ignore import IgnoredPaths
 from dsvc.worktree.pathspec import Pathspec
-from dsvc.worktree.scan import Found, found_from_stat, look_up, scan
+from dsvc.worktree.scan import Found, Listed, fingerprint, found_from_stat, look_up, scan
 from dsvc.worktree.stat_cache import Row, StatCache, entry_from_row
 
 __all__ = ["Difference", "content_digest", "differences"]
 
 
 class Difference(NamedTuple):
-    """A path whose file may differ from its staged entry; None for what is not there."""
+    """A path whose file may differ from its staged entry; None for what is not there.
+
+    Where nothing is staged, nobody has looked at the file yet: *found* has its kind and no more.
+    """
 
     path: bytes
     staged: Entry | None
@@ -41,7 +44,7 @@ def differences(root: bytes, cache: StatCache, pathspec: Pathspec, *, everything
                 yield difference
 
 
-def _look(root: bytes, path: bytes, ignored: IgnoredPaths | None) -> Iterator[tuple[Found, bool]]:
+def _look(root: bytes, path: bytes, ignored: IgnoredPaths | None) -> Iterator[Listed]:
     """Yield what is at and below *path*; where *ignored* is None, nothing is."""
     if not path:
         yield from scan(root, everything=ignored is None)
@@ -54,34 +57,49 @@ def _look(root: bytes, path: bytes, ignored: IgnoredPaths | None) -> Iterator[tu
     if is_folder and not is_ignored:
         yield from scan(root, path, everything=ignored is None)
     else:
-        yield found_from_stat(path, status), is_ignored
+        yield path, found_from_stat(path, status).kind, is_ignored
 
 
-def _join(root: bytes, rows: Iterator[Row], files: Iterator[tuple[Found, bool]]) -> Iterator[Difference]:
+def _join(root: bytes, rows: Iterator[Row], files: Iterator[Listed]) -> Iterator[Difference]:
     row = next(rows, None)
     hidden = b"\0"  # the ignored folder that was passed over last
-    for found, ignored in files:
+    prefix = os.path.join(root, b"")
+    for path, kind, ignored in files:
         if row is None and not ignored:
             # A new worktree: nothing more is asked for each of a million files.
-            yield Difference(found.path, None, found)
+            yield Difference(path, None, _unread(root, path, kind))
             continue
-        key = found.path.replace(b"/", b"\0")
+        key = path.replace(b"/", b"\0")
         while row is not None and row[0] < key:
             # A folder that was empty, and has something in it now, is still there.
             if not key.startswith(row[0] + b"\0") or entry_from_row(row[0], row[2]).kind != EntryKind.FOLDER:
                 yield from _not_seen(root, row, hidden)
             row = next(rows, None)
-        if ignored and found.kind == EntryKind.FOLDER:
+        if ignored and kind == EntryKind.FOLDER:
             hidden = key + b"\0"
         if row is None or row[0] != key:
-            yield Difference(found.path, None, found, ignored)
+            yield Difference(path, None, _unread(root, path, kind), ignored)
             continue
-        if row[1] != found.fingerprint or not row[1]:
-            yield from _seen(row, found)
+        try:
+            status = os.lstat(prefix + path)
+        except OSError:
+            # It went since its folder was read; or it cannot be told, and then this fails again.
+            yield from _not_seen(root, row, b"")
+        else:
+            if row[1] != fingerprint(status):
+                yield from _seen(row, found_from_stat(path, status))
         row = next(rows, None)
     while row is not None:
         yield from _not_seen(root, row, hidden)
         row = next(rows, None)
+
+
+def _unread(root: bytes, path: bytes, kind: int) -> Found:
+    """Return what is known of a path from its folder alone."""
+    if kind < 0:
+        status = look_up(root, path)
+        return Found(path, kind, 0, 0, b"", 0 if status is None else status.st_mode)
+    return Found(path, kind, 0, 0, b"", 0)
 
 
 def _seen(row: Row, found: Found) -> Iterator[Difference]:

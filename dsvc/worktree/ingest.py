@@ -6,7 +6,10 @@ Files of many chunks are worth several threads each and go through `large_file` 
 Nothing here is part of the repository before a transaction names the packs.
 """
 
+import errno
+import mmap
 import os
+import stat
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +20,7 @@ from blake3 import blake3
 
 from dsvc.chunking.fastcdc import MIN_CHUNK, Cutter
 from dsvc.errors import BusyError
-from dsvc.model.ids import Kind
+from dsvc.model.ids import Kind, hash_object
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import EMPTY_FOLDER_DIGEST, Entry, EntryKind
 from dsvc.odb.blob_writer import BlobBuilder
@@ -26,10 +29,11 @@ from dsvc.odb.pack import SealedPack
 from dsvc.odb.writer import PackSet
 from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.worktree.scan import Found, UnsupportedFileError, fingerprint, found_from_stat
+from dsvc.worktree.stat_cache import Row, pack_row, pack_rows
 
 __all__ = [
+    "BATCH_FILES",
     "LARGE_FILE",
-    "Batch",
     "BatchResult",
     "FileChangingError",
     "IngestJob",
@@ -37,13 +41,18 @@ __all__ = [
     "ingest_batch",
     "make_entry",
     "prepare",
+    "unpack_entries",
 ]
 
 LARGE_FILE: Final = 16 * 1024 * 1024
-_BATCH_FILES: Final = 4096
+BATCH_FILES: Final = 4096
 _BATCH_BYTES: Final = 64 * 1024 * 1024
 _ATTEMPTS: Final = 3
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+# What systems say of a symlink that is not to be followed.
+_IS_LINK: Final = (errno.ELOOP, errno.EMLINK)
+_TYPE: Final = 0o170000
+_REGULAR: Final = stat.S_IFREG
 
 
 class FileChangingError(BusyError):
@@ -55,27 +64,43 @@ class FileChangingError(BusyError):
 
 
 class IngestJob(msgspec.Struct, frozen=True):
-    """What every batch of one `add` has in common; small, and fit to be sent to another process."""
+    """What every batch of one `add` has in common; small, and fit to be sent to another process.
+
+    *checked* is a moment, on the filesystem's own clock, before anything was read.
+    """
 
     root: bytes
     store: str
     packs: tuple[str, ...]
     segments: tuple[str, ...]
     generation: int
+    checked: int
 
 
 class BatchResult(msgspec.Struct):
-    """What became of a batch: digests (32 bytes each) in its order, and what is not the rule.
+    """What became of the first *done* paths of a batch; the others would have made it too large.
 
-    *blobs* holds the encoded blobs by the file's place in the batch, outermost last; *changed* what a
-    file that had changed since the scan looks like now. *gone* are the places of files that are no more.
+    *entries* and *rows* are packed, so that for each file nothing is done in the one process that
+    all others wait for. *blobs* are encoded ones to be stored. *large* files were left alone, and
+    *gone* are paths where nothing is any more.
     """
 
-    digests: bytes = b""
-    blobs: dict[int, list[bytes]] = {}
-    changed: dict[int, Found] = {}
-    gone: list[int] = []
+    done: int = 0
+    entries: bytes = b""
+    rows: bytes = b""
+    blobs: list[bytes] = []
+    large: list[Found] = []
+    gone: list[bytes] = []
     packs: list[SealedPack] = []
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(list[Entry])
+
+
+def unpack_entries(packed: bytes) -> list[Entry]:
+    """Return the entries of a BatchResult."""
+    return _decoder.decode(packed)
 
 
 @lru_cache(maxsize=1)
@@ -89,32 +114,8 @@ def prepare(job: IngestJob) -> None:
     _known_objects(job)
 
 
-class Batch:
-    """Files to be read by one worker at one go, of bounded count and bytes."""
-
-    __slots__ = ("_size", "files")
-
-    def __init__(self, files: Sequence[Found] = ()) -> None:
-        self.files = list(files)
-        self._size = 0
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        # As columns: a fifth of the time that another process takes to be sent each file by itself.
-        return _batch_of, (list(zip(*self.files, strict=True)),)
-
-    def append(self, found: Found) -> bool:
-        """Add a file; tell whether it is time to read them."""
-        self.files.append(found)
-        self._size += found.size
-        return len(self.files) >= _BATCH_FILES or self._size >= _BATCH_BYTES
-
-
-def _batch_of(columns: Sequence[Sequence[object]]) -> Batch:
-    return Batch(list(map(Found._make, zip(*columns, strict=True))))
-
-
-def ingest_batch(job: IngestJob, batch: Batch) -> BatchResult:
-    """Store the content of the files and symlinks of *batch*.
+def ingest_batch(job: IngestJob, paths: Sequence[bytes]) -> BatchResult:
+    """Store the content of the files and symlinks at *paths*.
 
     Raises:
         FileChangingError: A file was written to each time it was read.
@@ -124,7 +125,7 @@ def ingest_batch(job: IngestJob, batch: Batch) -> BatchResult:
     backend = LocalBackend(Path(job.store))
     packs = PackSet(backend.temporary, job.generation)
     try:
-        return _Batch(job, known, packs).run(batch.files)
+        return _Batch(job, known, packs).run(paths)
     except BaseException:
         packs.discard()
         raise
@@ -135,92 +136,131 @@ class _Batch:
 
     def __init__(self, job: IngestJob, known: ObjectDatabase, packs: PackSet) -> None:
         self._prefix = os.path.join(job.root, b"")
+        self._checked = job.checked
         self._known = None if known.is_empty else known
         self._packs = packs
         self._cutter = Cutter()
         self._result = BatchResult()
+        # Used again for each file; of a large one, only what is written to takes memory.
+        self._buffer = memoryview(mmap.mmap(-1, LARGE_FILE))
+        self._entries: list[Entry] = []
+        self._rows: list[Row] = []
 
-    def run(self, batch: Sequence[Found]) -> BatchResult:
+    def run(self, paths: Sequence[bytes]) -> BatchResult:
         result = self._result
-        digests: list[bytes] = []
-        for place, found in enumerate(batch):
-            content = self._read(place, found)
-            digest = b""
-            if content is not None:
-                digest = blake3(content).digest()
-                size = len(content)
-                if size > MIN_CHUNK:
-                    self._store_chunks(place, content, digest)
-                elif size:
-                    self._store(digest, content)
-            digests.append(digest or bytes(32))
-        result.digests = b"".join(digests)
+        size = 0
+        for path in paths:
+            try:
+                size += self._take(path)
+            except FileNotFoundError:
+                result.gone.append(path)
+            except OSError as error:
+                raise storage_error(error, f"read {quote_path(path)}") from error
+            result.done += 1
+            if size >= _BATCH_BYTES:
+                break
+        result.entries = _encoder.encode(self._entries)
+        result.rows = pack_rows(self._rows)
         result.packs = self._packs.finish()
         return result
 
-    def _store(self, chunk_id: bytes, data: bytes | memoryview) -> None:
+    def _take(self, path: bytes) -> int:
+        """Store what is at *path* and return its size."""
+        try:
+            descriptor = os.open(self._prefix + path, _FLAGS)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            return self._take_link(path)
+        try:
+            length = os.readv(descriptor, [self._buffer])
+            status = os.fstat(descriptor)
+            mode = status.st_mode
+            # Nobody wrote to it since before it was read; so it was the same all the time.
+            if (
+                length == status.st_size < LARGE_FILE
+                and status.st_mtime_ns < self._checked > status.st_ctime_ns
+                and mode & _TYPE == _REGULAR
+            ):
+                kind = EntryKind.EXECUTABLE if mode & 0o100 else EntryKind.FILE
+                self._store(path, kind, self._buffer[:length], fingerprint(status))
+                return length
+            return self._read_again(path, descriptor, status)
+        finally:
+            os.close(descriptor)
+
+    def _read_again(self, path: bytes, descriptor: int, status: os.stat_result) -> int:
+        """Read a file that may just be written to: it counts once it stays the same for a whole reading."""
+        for _ in range(_ATTEMPTS):
+            found = found_from_stat(path, status)
+            if not found.is_content:
+                break
+            if found.size >= LARGE_FILE:
+                self._result.large.append(found)
+                return 0
+            length = self._read(descriptor, found.size + 1)
+            status = os.fstat(descriptor)
+            if length == found.size and fingerprint(status) == found.fingerprint:
+                print_ = found.fingerprint if found.changed < self._checked else b""
+                self._store(path, found.kind, self._buffer[:length], print_)
+                return length
+        raise FileChangingError(path)
+
+    def _read(self, descriptor: int, most: int) -> int:
+        """Read up to *most* bytes from the start of a file, and return how many there were."""
+        length = 0
+        # A signal may cut a read short.
+        while length < most and (count := os.preadv(descriptor, [self._buffer[length:most]], length)):
+            length += count
+        return length
+
+    def _take_link(self, path: bytes) -> int:
+        absolute = self._prefix + path
+        for _ in range(_ATTEMPTS):
+            found = found_from_stat(path, os.lstat(absolute))
+            if not found.is_content:
+                break
+            target = os.readlink(absolute)
+            if fingerprint(os.lstat(absolute)) == found.fingerprint:
+                self._store(path, found.kind, target, found.fingerprint if found.changed < self._checked else b"")
+                return len(target)
+        raise FileChangingError(path)
+
+    def _store(self, path: bytes, kind: int, content: bytes | memoryview, print_: bytes) -> None:
+        size = len(content)
+        digest = blake3(content).digest()
+        blob = None
+        if size > MIN_CHUNK:
+            blob = self._store_chunks(content, digest)
+        elif size:
+            self._store_chunk(digest, content)
+        entry = Entry(path, kind, size, digest, blob)
+        self._entries.append(entry)
+        self._rows.append(pack_row(entry, print_))
+
+    def _store_chunk(self, chunk_id: bytes, data: bytes | memoryview) -> None:
         packs = self._packs
         if chunk_id not in packs and (self._known is None or chunk_id not in self._known):
             packs.add(Kind.CHUNK, chunk_id, data)
 
-    def _store_chunks(self, place: int, content: bytes, digest: bytes) -> None:
+    def _store_chunks(self, content: bytes | memoryview, digest: bytes) -> bytes | None:
+        """Store content that may be of several chunks, and return the id of its blob if it is."""
         ends = self._cutter.cut(content, final=True)
         if len(ends) == 1:
-            self._store(digest, content)
-            return
+            self._store_chunk(digest, content)
+            return None
         view = memoryview(content)
         builder = BlobBuilder()
         start = 0
         for end in ends:
             chunk = view[start:end]
             chunk_id = blake3(chunk).digest()
-            self._store(chunk_id, chunk)
+            self._store_chunk(chunk_id, chunk)
             builder.add(chunk_id, end - start)
             start = end
-        self._result.blobs[place] = builder.finish()
-
-    def _read(self, place: int, found: Found) -> bytes | None:
-        """Return content that was the file's whole content at one moment, None if it is gone."""
-        path = self._prefix + found.path
-        try:
-            content, status = _read_once(path, found)
-            if len(content) == found.size and fingerprint(status) == found.fingerprint:
-                return content
-            return self._read_again(place, path, found_from_stat(found.path, status))
-        except FileNotFoundError:
-            self._result.gone.append(place)
-            return None
-        except OSError as error:
-            raise storage_error(error, f"read {quote_path(found.path)}") from error
-
-    def _read_again(self, place: int, path: bytes, found: Found) -> bytes:
-        """Read a file that is not what it was: it counts once it stays the same for a whole reading."""
-        for _ in range(_ATTEMPTS):
-            if not found.is_content or found.size >= 4 * LARGE_FILE:
-                break
-            content, status = _read_once(path, found)
-            now = found_from_stat(found.path, status)
-            if len(content) == now.size and now.fingerprint == found.fingerprint:
-                self._result.changed[place] = now
-                return content
-            found = now
-        raise FileChangingError(found.path)
-
-
-def _read_once(path: bytes, found: Found) -> tuple[bytes, os.stat_result]:
-    """Return content of at most one byte more than expected, and the stat after it was read."""
-    if found.kind == EntryKind.SYMLINK:
-        return os.readlink(path), os.lstat(path)
-    descriptor = os.open(path, _FLAGS)
-    try:
-        content = os.read(descriptor, found.size + 1)
-        if len(content) < found.size:
-            # A signal may cut a read short.
-            while part := os.read(descriptor, found.size + 1 - len(content)):
-                content += part
-        return content, os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
+        blobs = builder.finish()
+        self._result.blobs += blobs
+        return bytes(hash_object(Kind.BLOB, blobs[-1]))
 
 
 def discard_batch(result: BatchResult) -> None:

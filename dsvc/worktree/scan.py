@@ -1,4 +1,4 @@
-"""Walking the worktree: every path with its stat, in the order of a tree's keys."""
+"""Walking the worktree: every path, in the order of a tree's keys, and what a stat says of one."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from dsvc.model.tree import EntryKind
 from dsvc.storage.local import storage_error
 from dsvc.worktree.ignore import BUILT_IN_NAMES, IGNORE_FILE, Ignore, ignore_above, read_ignore_file
 
-__all__ = ["Found", "UnsupportedFileError", "fingerprint", "found_from_stat", "look_up", "scan"]
+__all__ = ["Found", "Listed", "UnsupportedFileError", "fingerprint", "found_from_stat", "look_up", "scan"]
 
 _FINGERPRINT: Final = Struct("<qqqQI")
 _REGULAR: Final = stat.S_IFREG
@@ -37,6 +37,9 @@ class UnsupportedFileError(InvalidInputError):
         kind = _TYPES.get(stat.S_IFMT(mode), "of an unknown type")
         super().__init__(f"cannot add {quote_path(path)}: it is {kind}")
         self.path = path
+
+
+Listed = tuple[bytes, int, bool]  # path, kind, whether it is ignored
 
 
 class Found(NamedTuple):
@@ -118,9 +121,10 @@ def look_up(root: bytes, path: bytes) -> os.stat_result | None:
         raise _unreadable(path, error) from error
 
 
-def scan(root: bytes, folder: bytes = b"", *, everything: bool = False) -> Iterator[tuple[Found, bool]]:
-    """Yield (found, ignored) of what is below *folder*, in the order of the keys.
+def scan(root: bytes, folder: bytes = b"", *, everything: bool = False) -> Iterator[Listed]:
+    """Yield (path, kind, ignored) of what is below *folder*, in the order of the keys.
 
+    It looks at names only, so *kind* is FILE for an executable too, and -1 for what no tree can hold.
     A folder is reported where it is empty, or ignored as a whole (and then not entered); with
     *everything*, nothing is ignored. dsvc's own folders are never reported.
 
@@ -129,62 +133,73 @@ def scan(root: bytes, folder: bytes = b"", *, everything: bool = False) -> Itera
     """
     # No recursion: a path of 4096 bytes may be 2048 folders deep.
     levels = [_Level(root, folder, None if everything else ignore_above(root, folder))]
-    lstat = os.lstat
     while levels:
         level = levels[-1]
-        prefix, above = level.prefix, level.above
+        prefix, others = level.prefix, level.others
         ignore = level.ignore
         matches = ignore.matches if ignore is not None and ignore.has_patterns else None
         built_in = BUILT_IN_NAMES if ignore is not None else ()
         for name in level.names:
-            if name == CONTROL_FOLDER:
-                # The root's own folder, or another repository's: that one's business.
-                level.is_empty = False
-                continue
+            kind = others.get(name, EntryKind.FILE) if others else EntryKind.FILE
             path = prefix + name
-            try:
-                status = lstat(above + name)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise _unreadable(path, error) from error
-            level.is_empty = False
-            is_folder = status.st_mode & 0o170000 == _FOLDER
+            is_folder = kind == EntryKind.FOLDER
             ignored = matches(path, is_folder=is_folder) if matches else name in built_in
             if is_folder and not ignored:
                 levels.append(_Level(root, path, level.ignore))
                 break
-            yield found_from_stat(path, status), ignored
+            yield path, kind, ignored
         else:
             levels.pop()
             if level.is_empty and level.folder:
-                yield Found(level.folder, EntryKind.FOLDER, 0, 0, b"", _FOLDER), False
+                yield level.folder, EntryKind.FOLDER, False
 
 
 class _Level:
-    """A folder on the way: the names in it that are still to come, and what is ignored there."""
+    """A folder on the way: the names in it that are still to come, and what is ignored there.
 
-    __slots__ = ("above", "folder", "ignore", "is_empty", "names", "prefix")
+    *others* has the kinds of those that are no regular files.
+    """
+
+    __slots__ = ("folder", "ignore", "is_empty", "names", "others", "prefix")
 
     def __init__(self, root: bytes, folder: bytes, ignore: Ignore | None) -> None:
         absolute = os.path.join(root, folder) if folder else root
-        self.is_empty = True
+        self.others: dict[bytes, int] = {}
         try:
-            names = os.listdir(absolute)
+            names = self._list(absolute)
+            self.is_empty = not names
         except FileNotFoundError:
             # It went while we were on the way.
             names = []
             self.is_empty = False
         except OSError as error:
             raise _unreadable(folder, error) from error
+        # The root's own folder, or another repository's: that one's business.
+        if self.others.pop(CONTROL_FOLDER, None) is not None or CONTROL_FOLDER in names:
+            names.remove(CONTROL_FOLDER)
         names.sort()
         if ignore is not None and IGNORE_FILE in names:
             ignore = ignore.enter(folder, read_ignore_file(absolute))
         self.folder = folder
         self.prefix = folder + b"/" if folder else b""
-        self.above = os.path.join(absolute, b"")
         self.names = iter(names)
         self.ignore = ignore
+
+    def _list(self, absolute: bytes) -> list[bytes]:
+        # The system tells the kinds with the names, and asks for no stat, which takes as long as reading a tiny file.
+        names = []
+        with os.scandir(absolute) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                if not entry.is_file(follow_symlinks=False):
+                    self.others[entry.name] = _kind(entry)
+        return names
+
+
+def _kind(entry: os.DirEntry[bytes]) -> int:
+    if entry.is_symlink():
+        return EntryKind.SYMLINK
+    return EntryKind.FOLDER if entry.is_dir(follow_symlinks=False) else -1
 
 
 def _unreadable(path: bytes, error: OSError) -> StorageError:

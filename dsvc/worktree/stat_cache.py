@@ -15,8 +15,9 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -26,7 +27,7 @@ from dsvc.model.tree import Entry
 from dsvc.storage.local import storage_error
 from dsvc.storage.temporary import temporary_name
 
-__all__ = ["CacheUpdate", "DamagedCacheError", "Row", "StatCache", "entry_from_row", "pack_row"]
+__all__ = ["CacheUpdate", "DamagedCacheError", "Row", "StatCache", "entry_from_row", "pack_row", "pack_rows"]
 
 _VERSION: Final = 1
 _SCHEMA: Final = """
@@ -46,11 +47,11 @@ _KINDS: Final = {
 
 _IN_MEMORY: Final = ":memory:"
 
-# 15 MB of rows.
-_GATHERED_IN_MEMORY: Final = 50_000
+_GATHERED_IN_MEMORY: Final = 16 * 1024 * 1024
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes | None, bytes | None])
+_rows_decoder = msgspec.msgpack.Decoder(list[Row])
 
 
 def entry_from_row(key: bytes, packed: bytes) -> Entry:
@@ -63,6 +64,55 @@ def pack_row(entry: Entry, fingerprint: bytes) -> Row:
     """Return the row of *entry*."""
     packed = _encoder.encode((entry.kind, entry.size, entry.digest, entry.blob, entry.extension))
     return path_key(entry.path), fingerprint, packed
+
+
+def pack_rows(rows: list[Row]) -> bytes:
+    """Return *rows* as bytes, to be sent between processes and to be gathered."""
+    return _encoder.encode(rows)
+
+
+class _Gathered:
+    """Packed rows that are kept for a while; when there are many, in a file that has no name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._file: BinaryIO | None = None
+
+    def append(self, packed: bytes) -> None:
+        self._parts.append(packed)
+        self._held += len(packed)
+        if self._held < _GATHERED_IN_MEMORY:
+            return
+        try:
+            if self._file is None:
+                self._folder.mkdir(exist_ok=True)
+                path = self._folder / temporary_name()
+                self._file = path.open("x+b", buffering=0)
+                path.unlink()
+            for part in self._parts:
+                self._file.write(len(part).to_bytes(4, "little") + part)
+        except OSError as error:
+            raise storage_error(error, f"write to {self._folder}") from error
+        self._parts, self._held = [], 0
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows in the order in which they came."""
+        return chain.from_iterable(map(_rows_decoder.decode, self._packed()))
+
+    def _packed(self) -> Iterator[bytes]:
+        if self._file is not None:
+            self._file.seek(0)
+            while head := self._file.read(4):
+                yield self._file.read(int.from_bytes(head, "little"))
+        yield from self._parts
+
+    def clear(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+        self._parts, self._held = [], 0
 
 
 class DamagedCacheError(CorruptionError):
@@ -84,13 +134,6 @@ class CacheUpdate:
         """Store *rows*."""
         self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
 
-    def put_gathered(self) -> None:
-        """Store the rows that were gathered."""
-        exists = "SELECT 1 FROM temp.sqlite_master WHERE name = 'gathered'"
-        if self._database.execute(exists).fetchone():
-            # In the order of the keys, pages are filled one after another.
-            self._database.execute("INSERT OR REPLACE INTO files SELECT * FROM temp.gathered ORDER BY key")
-
     def remove(self, paths: Iterable[bytes]) -> None:
         """Remove the rows of *paths*."""
         self._database.executemany("DELETE FROM files WHERE key = ?", ((path_key(path),) for path in paths))
@@ -105,7 +148,7 @@ class StatCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._gathered: list[Row] = []
+        self._gathered = _Gathered(path.parent / "tmp")
         self._found: os.stat_result | None = None
         self._database = self._opened()
 
@@ -224,24 +267,13 @@ class StatCache:
             else:
                 database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (update.root,))
 
-    def gather(self, rows: list[Row]) -> None:
-        """Keep *rows* for the next `replace`; when there are many, outside memory and not in others' way."""
-        self._gathered += rows
-        if len(self._gathered) < _GATHERED_IN_MEMORY:
-            return
-        with self._guarded() as database:
-            # One transaction, of which the file knows nothing: else each row would be one.
-            database.execute("BEGIN")
-            database.execute("CREATE TEMP TABLE IF NOT EXISTS gathered (key BLOB, fingerprint BLOB, entry BLOB)")
-            database.executemany("INSERT INTO temp.gathered VALUES (?, ?, ?)", self._gathered)
-            database.execute("COMMIT")
-        self._gathered = []
+    def gather(self, packed: bytes) -> None:
+        """Keep packed rows for the next `replace`, outside memory and not in others' way when there are many."""
+        self._gathered.append(packed)
 
     def forget_gathered(self) -> None:
         """Drop the rows that were gathered."""
-        self._gathered = []
-        with self._guarded() as database:
-            database.execute("DROP TABLE IF EXISTS temp.gathered")
+        self._gathered.clear()
 
     def replace(self, known: bytes | None, root: bytes, rows: Iterable[Row], removed: Iterable[bytes] = ()) -> None:
         """Remove the rows of the paths *removed*, store *rows* and the gathered ones, and stand for the tree *root*.
@@ -250,8 +282,7 @@ class StatCache:
         """
         with suppress(BusyError, StorageError, DamagedCacheError), self.update(known) as update:
             update.remove(removed)
-            update.put_gathered()
-            update.put(self._gathered)
+            update.put(self._gathered.rows())
             update.put(rows)
             update.root = root
 
