@@ -30,7 +30,8 @@ from dsvc.worktree.ingest import (
 )
 from dsvc.worktree.large_file import LargeFileReader
 from dsvc.worktree.scan import Found
-from dsvc.worktree.stat_cache import pack_row, pack_rows
+from dsvc.worktree.stat_cache import pack_row
+from dsvc.worktree.stat_runs import Run, pack_runs
 from dsvc.worktree.workers import Workers
 from dsvc.worktree.worktree import Worktree
 
@@ -172,7 +173,7 @@ class Addition:
             blob_id = bytes(self._writer.write(Kind.BLOB, data))
         return blob_id
 
-    def _take(self, entries: list[Entry], size: int, rows: bytes) -> None:
+    def _take(self, entries: list[Entry], size: int, rows: list[Run]) -> None:
         """Count, stage and note files that were read."""
         self.files += len(entries)
         self.size += size
@@ -186,7 +187,7 @@ class Addition:
 
     def _take_one(self, found: Found, entry: Entry) -> None:
         row = pack_row(entry, found.fingerprint if found.changed < self._checked else b"")
-        self._take([entry], entry.size, pack_rows([row]))
+        self._take([entry], entry.size, pack_runs([row]))
 
     def _edit(self, path: bytes, entry: Entry | None) -> None:
         self.edits.append((path, entry))

@@ -29,7 +29,8 @@ from dsvc.odb.pack import SealedPack
 from dsvc.odb.writer import PackSet
 from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.worktree.scan import Found, UnsupportedFileError, fingerprint, found_from_stat
-from dsvc.worktree.stat_cache import Row, pack_row, pack_rows
+from dsvc.worktree.stat_cache import Row, pack_row
+from dsvc.worktree.stat_runs import Run, pack_runs
 
 __all__ = [
     "BATCH_FILES",
@@ -87,7 +88,7 @@ class BatchResult(msgspec.Struct):
 
     done: int = 0
     entries: bytes = b""
-    rows: bytes = b""
+    rows: list[Run] = []
     blobs: list[bytes] = []
     large: list[Found] = []
     gone: list[bytes] = []
@@ -160,7 +161,9 @@ class _Batch:
             if size >= _BATCH_BYTES:
                 break
         result.entries = _encoder.encode(self._entries)
-        result.rows = pack_rows(self._rows)
+        # What was too much for another batch comes behind later paths.
+        self._rows.sort()
+        result.rows = pack_runs(self._rows)
         result.packs = self._packs.finish()
         return result
 

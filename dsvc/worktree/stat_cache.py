@@ -15,9 +15,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import msgspec
 
@@ -26,16 +25,15 @@ from dsvc.model.paths import key_path, path_key
 from dsvc.model.tree import Entry
 from dsvc.storage.local import storage_error
 from dsvc.storage.temporary import temporary_name
+from dsvc.worktree.stat_runs import SCHEMA, GatheredRuns, Row, Run, Runs
 
-__all__ = ["CacheUpdate", "DamagedCacheError", "Row", "StatCache", "entry_from_row", "pack_row", "pack_rows"]
+__all__ = ["CacheUpdate", "DamagedCacheError", "Row", "StatCache", "entry_from_row", "pack_row"]
 
-_VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE files (key BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, entry BLOB NOT NULL) WITHOUT ROWID;
+_VERSION: Final = 2
+_SCHEMA: Final = f"""
+{SCHEMA};
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
-
-Row = tuple[bytes, bytes, bytes]  # key, fingerprint ("" if unknown), entry without its path
 
 # Statements that could not be carried out say nothing about the file; the other errors do.
 _Refused = sqlite3.OperationalError
@@ -47,11 +45,8 @@ _KINDS: Final = {
 
 _IN_MEMORY: Final = ":memory:"
 
-_GATHERED_IN_MEMORY: Final = 16 * 1024 * 1024
-
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes | None, bytes | None])
-_rows_decoder = msgspec.msgpack.Decoder(list[Row])
 
 
 def entry_from_row(key: bytes, packed: bytes) -> Entry:
@@ -66,55 +61,6 @@ def pack_row(entry: Entry, fingerprint: bytes) -> Row:
     return path_key(entry.path), fingerprint, packed
 
 
-def pack_rows(rows: list[Row]) -> bytes:
-    """Return *rows* as bytes, to be sent between processes and to be gathered."""
-    return _encoder.encode(rows)
-
-
-class _Gathered:
-    """Packed rows that are kept for a while; when there are many, in a file that has no name."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._parts: list[bytes] = []
-        self._held = 0
-        self._file: BinaryIO | None = None
-
-    def append(self, packed: bytes) -> None:
-        self._parts.append(packed)
-        self._held += len(packed)
-        if self._held < _GATHERED_IN_MEMORY:
-            return
-        try:
-            if self._file is None:
-                self._folder.mkdir(exist_ok=True)
-                path = self._folder / temporary_name()
-                self._file = path.open("x+b", buffering=0)
-                path.unlink()
-            for part in self._parts:
-                self._file.write(len(part).to_bytes(4, "little") + part)
-        except OSError as error:
-            raise storage_error(error, f"write to {self._folder}") from error
-        self._parts, self._held = [], 0
-
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows in the order in which they came."""
-        return chain.from_iterable(map(_rows_decoder.decode, self._packed()))
-
-    def _packed(self) -> Iterator[bytes]:
-        if self._file is not None:
-            self._file.seek(0)
-            while head := self._file.read(4):
-                yield self._file.read(int.from_bytes(head, "little"))
-        yield from self._parts
-
-    def clear(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-        self._parts, self._held = [], 0
-
-
 class DamagedCacheError(CorruptionError):
     """The file was damaged. It is an empty one by now, so whoever starts again gets what is right."""
 
@@ -127,16 +73,20 @@ class CacheUpdate:
     """A change of the cache on its way; *root* is set to the tree that the rows will stand for."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+        self._runs = Runs(database)
         self.root: bytes | None = None
 
     def put(self, rows: Iterable[Row]) -> None:
         """Store *rows*."""
-        self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+        self._runs.put(rows)
+
+    def put_runs(self, runs: Iterable[Run]) -> None:
+        """Store the rows of *runs*."""
+        self._runs.put_runs(runs)
 
     def remove(self, paths: Iterable[bytes]) -> None:
         """Remove the rows of *paths*."""
-        self._database.executemany("DELETE FROM files WHERE key = ?", ((path_key(path),) for path in paths))
+        self._runs.remove(map(path_key, paths))
 
 
 class StatCache:
@@ -148,7 +98,7 @@ class StatCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._gathered = _Gathered(path.parent / "tmp")
+        self._gathered = GatheredRuns(path.parent / "tmp")
         self._found: os.stat_result | None = None
         self._database = self._opened()
 
@@ -234,23 +184,14 @@ class StatCache:
 
     def rows(self, folder: bytes = b"") -> Iterator[Row]:
         """Yield the rows at and below *folder*, in the order of the keys."""
+        key = path_key(folder)
         with self._guarded() as database:
-            if not folder:
-                yield from database.execute("SELECT key, fingerprint, entry FROM files ORDER BY key")
-                return
-            key = path_key(folder)
-            yield from database.execute(
-                "SELECT key, fingerprint, entry FROM files WHERE key = ? OR (key > ? AND key < ?) ORDER BY key",
-                (key, key + b"\0", key + b"\1"),
-            )
+            yield from Runs(database).rows(key, key + b"\1" if key else None)
 
     def row(self, path: bytes) -> Row | None:
         """Return the row of *path*."""
         with self._guarded() as database:
-            found: Row | None = database.execute(
-                "SELECT key, fingerprint, entry FROM files WHERE key = ?", (path_key(path),)
-            ).fetchone()
-        return found
+            return Runs(database).get(path_key(path))
 
     @contextmanager
     def update(self, known: bytes | None) -> Iterator["CacheUpdate"]:
@@ -267,9 +208,9 @@ class StatCache:
             else:
                 database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (update.root,))
 
-    def gather(self, packed: bytes) -> None:
-        """Keep packed rows for the next `replace`, outside memory and not in others' way when there are many."""
-        self._gathered.append(packed)
+    def gather(self, runs: Iterable[Run]) -> None:
+        """Keep *runs* for the next `replace`, outside memory and not in others' way when there are many."""
+        self._gathered.extend(runs)
 
     def forget_gathered(self) -> None:
         """Drop the rows that were gathered."""
@@ -282,7 +223,7 @@ class StatCache:
         """
         with suppress(BusyError, StorageError, DamagedCacheError), self.update(known) as update:
             update.remove(removed)
-            update.put(self._gathered.rows())
+            update.put_runs(self._gathered)
             update.put(rows)
             update.root = root
 
@@ -293,14 +234,17 @@ class StatCache:
             StorageError: It cannot be written.
         """
         with self._transaction() as database:
-            database.execute("DELETE FROM files")
-            database.executemany("INSERT INTO files VALUES (?, ?, ?)", (pack_row(entry, b"") for entry in entries))
+            runs = Runs(database)
+            runs.clear()
+            runs.append(pack_row(entry, b"") for entry in entries)
             database.execute("INSERT OR REPLACE INTO meta VALUES ('root', ?)", (root,))
 
     def refresh(self, rows: Iterable[Row]) -> None:
         """Record fingerprints that were found to hold, if that can be written; the tree stays the same."""
         with suppress(BusyError, StorageError, DamagedCacheError), self._transaction() as database:
-            database.executemany("UPDATE files SET fingerprint = ?2 WHERE key = ?1 AND entry = ?3", rows)
+            runs = Runs(database)
+            # Where another process staged something else meanwhile, they say nothing.
+            runs.put([row for row in rows if (now := runs.get(row[0])) is not None and now[2] == row[2]])
 
 
 def _root(database: sqlite3.Connection) -> bytes | None:
