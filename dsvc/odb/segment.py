@@ -35,9 +35,12 @@ Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 _HEADER: Final = struct.Struct("<8sHHIIIQQ24s")
 _ZEROS: Final = bytes(24)
-_ID: Final = struct.Struct("32s")
-_SPLIT_AT_ONCE: Final = 65_536 * 32
-_SPLIT_ID: Final = struct.Struct(">Q24s")
+
+# What a row is while it is sorted: the id, frame, place and length with the high byte first, the kind.
+_RECORDS: Final = struct.Struct("45s")
+_RECORD: Final = 45
+_FRAME, _PLACE, _LENGTH, _KIND = 32, 36, 40, 44
+
 _MAGIC: Final = b"DSVCINDX"
 _FILTER_FROM: Final = 65_536
 _FILTER_BITS_PER_OBJECT: Final = 16
@@ -92,68 +95,78 @@ def _filter_bits(objects: int) -> int:
 
 
 class _Rows:
-    """Rows in columns, in any order; tuples of a million rows would take three times as long."""
+    """Rows in columns, in any order: no object is made for each of a million of them but one to sort by."""
 
     def __init__(self) -> None:
-        self.ids: list[bytes] = []
+        self.ids = bytearray()
         self.frames = array("I")
         self.places = array("I")
         self.lengths = array("I")
         self.kinds = bytearray()
 
-    def order(self) -> list[int]:
-        """Return the numbers of the rows in order of the ids; of several with one id the first in storage only."""
-        ids = self.ids
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        in_order = map(ids.__getitem__, order)
-        following = map(ids.__getitem__, islice(order, 1, None))
-        if any(map(eq, in_order, following)):
-            first: dict[bytes, int] = {}
-            for row in order:
-                known = first.setdefault(ids[row], row)
-                if (self.frames[row], self.places[row]) < (self.frames[known], self.places[known]):
-                    first[ids[row]] = row
-            order = list(first.values())
-        return order
+    def in_order(self) -> bytes:
+        """Return one record for each id, in order of the ids; of several with one id the first in storage only.
+
+        The rows are used up.
+        """
+        table = bytearray(_RECORD * len(self.kinds))
+        for place in range(ID_LENGTH):
+            table[place::_RECORD] = self.ids[place::ID_LENGTH]
+        for at, column in ((_FRAME, self.frames), (_PLACE, self.places), (_LENGTH, self.lengths)):
+            # The high byte first, so that records are in the order of their numbers too.
+            data = _little(column)
+            for place in range(4):
+                table[at + 3 - place :: _RECORD] = data[place::4]
+        table[_KIND::_RECORD] = self.kinds
+        self.ids.clear()
+        self.kinds.clear()
+        del self.frames[:], self.places[:], self.lengths[:]
+        records = [record for (record,) in _RECORDS.iter_unpack(table)]
+        del table
+        records.sort()
+        return b"".join(_without_twins(records))
+
+
+def _without_twins(records: list[bytes]) -> list[bytes]:
+    # Hardly ever are there any, and to look at eight bytes is enough to know that.
+    starts = [record[:8] for record in records]
+    if any(map(eq, starts, islice(starts, 1, None))):
+        return list({record[:ID_LENGTH]: record for record in reversed(records)}.values())[::-1]
+    return records
+
+
+def _column_of(records: bytes, at: int, width: int) -> bytes:
+    """Return a column of numbers, of *width* bytes each, that are at *at* of each record."""
+    column = bytearray(len(records) // _RECORD * width)
+    for place in range(width):
+        column[place::width] = records[at + width - 1 - place :: _RECORD]
+    return bytes(column)
 
 
 def _encode(packs: Sequence[str], frames: Sequence[_FrameRow], rows: _Rows) -> bytes:
     """Return the bytes of a segment of *rows*, which are used up."""
-    order = rows.order()
-    bits = _filter_bits(len(order))
-    header = _HEADER.pack(_MAGIC, 1, 0, len(packs), len(frames), 0, len(order), bits, _ZEROS)
-    ids = b"".join(map(rows.ids.__getitem__, order))
-    # A million ids as objects take 65 MB, and are not needed any more.
-    rows.ids.clear()
-    prefixes, rests = _split_ids(ids)
-    columns = (rows.frames, rows.places, rows.lengths)
+    records = rows.in_order()
+    count = len(records) // _RECORD
+    bits = _filter_bits(count)
+    header = _HEADER.pack(_MAGIC, 1, 0, len(packs), len(frames), 0, count, bits, _ZEROS)
+    prefixes = _column_of(records, 0, 8)
+    rests = bytearray(24 * count)
+    for place in range(24):
+        rests[place::24] = records[8 + place :: _RECORD]
     return b"".join(
         (
             header,
-            _little(prefixes),
+            prefixes,
             rests,
-            *(_padded(_little(array("I", map(column.__getitem__, order)))) for column in columns),
-            _padded(bytes(map(rows.kinds.__getitem__, order))),
+            *(_padded(_column_of(records, at, 4)) for at in (_FRAME, _PLACE, _LENGTH)),
+            _padded(records[_KIND::_RECORD]),
             *(_padded(_little(array("I", [row[column] for row in frames]))) for column in range(4)),
             _padded(bytes([row[4] for row in frames])),
             b"".join([bytes.fromhex(name[3:67]) for name in packs]),
             _little(array("Q", [int(name[68:]) for name in packs])),
-            _encode_filter(prefixes, bits),
+            _encode_filter(_column(memoryview(prefixes), "Q"), bits),
         )
     )
-
-
-def _split_ids(ids: bytes) -> tuple["array[int]", bytes]:
-    """Return the prefixes, and the other bytes, of joined *ids*."""
-    prefixes = array("Q")
-    rests: list[bytes] = []
-    view = memoryview(ids)
-    # In pieces, because a number and a string for each of a million ids take 100 MB.
-    for start in range(0, len(ids), _SPLIT_AT_ONCE):
-        pairs = list(_SPLIT_ID.iter_unpack(view[start : start + _SPLIT_AT_ONCE]))
-        prefixes.extend([prefix for prefix, _ in pairs])
-        rests.append(b"".join([rest for _, rest in pairs]))
-    return prefixes, b"".join(rests)
 
 
 def _encode_filter(prefixes: Iterable[int], bits: int) -> bytes:
@@ -174,7 +187,7 @@ def build_segment(packs: Iterable[SealedPack]) -> bytes:
     rows = _Rows()
     for pack in sorted(packs, key=lambda pack: pack.name):
         footer = pack.footer
-        rows.ids.extend(object_id for (object_id,) in _ID.iter_unpack(pack.ids))
+        rows.ids += pack.ids
         rows.lengths.extend(footer.lengths)
         rows.kinds.extend(footer.kinds)
         index = 0
@@ -236,7 +249,8 @@ class Segment:
                 raise MalformedSegmentError(name, "cut short")
             return column
 
-        self._prefixes = _column(take(8 * objects), "Q")
+        self._prefix_bytes = take(8 * objects)
+        self._prefixes = _column(self._prefix_bytes, "Q")
         self._rest = take(24 * objects)
         self._frames, self._places, self._lengths = (_column(take(4 * objects), "I") for _ in range(3))
         self._kinds = take(objects)
@@ -345,7 +359,13 @@ class Segment:
 
     def copy_rows(self, rows: _Rows, frames: Sequence[int]) -> None:
         """Append what is here to *rows*, with the frames renumbered by *frames*."""
-        rows.ids.extend(map(self._id, range(self._count)))
+        ids = bytearray(ID_LENGTH * self._count)
+        prefixes, rest = bytes(self._prefix_bytes), bytes(self._rest)
+        for place in range(8):
+            ids[7 - place :: ID_LENGTH] = prefixes[place::8]
+        for place in range(24):
+            ids[8 + place :: ID_LENGTH] = rest[place::24]
+        rows.ids += ids
         try:
             rows.frames.extend(map(frames.__getitem__, self._frames))
         except IndexError:
