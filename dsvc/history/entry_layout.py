@@ -4,7 +4,7 @@ The rules are checked for whole pages at a time, or reading a tree of 1e6 entrie
 seconds longer: what is plainly harmless passes in bulk, and only the rest is looked at one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -15,7 +15,7 @@ from dsvc.model.paths import key_path, path_key, quote_path, validate_path
 from dsvc.model.tree import EMPTY_FOLDER_DIGEST, MAX_SIZE, Entry, EntryKind, LeafPage
 from dsvc.odb.pages import Totals, check_header
 
-__all__ = ["EntryLayout", "InvalidEntryError", "PathConflictError", "is_below", "path_keys"]
+__all__ = ["EntryLayout", "InvalidEntryError", "PathConflictError", "check_entries", "is_below", "path_keys"]
 
 _MAX_NAME_LENGTH: Final = 255
 
@@ -65,18 +65,8 @@ class EntryLayout:
             InvalidPathError: The path of one may not be in a tree.
             InvalidEntryError: The fields of one contradict each other.
         """
-        keys = path_keys([entry.path for entry in items])
-        for entry in items:
-            # Nothing can be wrong with the rest: files of one chunk.
-            if (
-                entry.kind not in _FILES
-                or not 0 < entry.size <= MAX_SIZE
-                or len(entry.digest) != ID_LENGTH
-                or entry.blob is not None
-                or entry.extension is not None
-            ):
-                _check_entry(entry)
-        return keys
+        check_entries(items)
+        return path_keys([entry.path for entry in items])
 
     def totals(self, items: Sequence[Entry]) -> Totals:
         """Return the number of files, links and external files, and the size of all."""
@@ -119,6 +109,24 @@ def path_keys(paths: Sequence[bytes]) -> list[bytes]:
     for path in paths:
         validate_path(path)
     return [path_key(path) for path in paths]
+
+
+def check_entries(entries: Iterable[Entry]) -> None:
+    """Do nothing, if the fields of each of *entries* but its path may be in a tree.
+
+    Raises:
+        InvalidEntryError: The fields of one contradict each other.
+    """
+    for entry in entries:
+        # Nothing can be wrong with the rest: files of one chunk.
+        if (
+            entry.kind not in _FILES
+            or not 0 < entry.size <= MAX_SIZE
+            or len(entry.digest) != ID_LENGTH
+            or entry.blob is not None
+            or entry.extension is not None
+        ):
+            _check_entry(entry)
 
 
 def _check_entry(entry: Entry) -> None:

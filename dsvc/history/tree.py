@@ -7,17 +7,19 @@ not contents: nothing here reads a chunk.
 
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import lt
 from typing import Final
 
 import msgspec
 
 from dsvc.errors import InvalidInputError
-from dsvc.history.entry_layout import EntryLayout, PathConflictError, is_below, path_keys
+from dsvc.history.entry_layout import EntryLayout, PathConflictError, check_entries, is_below, path_keys
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.model.paths import key_path, path_key, quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.objects import ObjectReader, ObjectWriter
+from dsvc.odb.page_builder import Edits
 from dsvc.odb.pages import Leaf, Totals
 from dsvc.odb.prolly import ProllyTree, build
 
@@ -120,8 +122,7 @@ class Tree:
             InvalidInputError: A path or an entry may not be in a tree.
             PathConflictError: After all the edits, a path would be below a file.
         """
-        settled = _settle(self.prolly, _by_key(list(edits)))
-        return self._of(self.prolly.apply(writer, settled))
+        return self._of(self.prolly.edit(writer, _settle(self.prolly, _in_order(list(edits)))))
 
     def _list_leaf(
         self, leaf: Leaf[Entry], at: int, depth: int, stop: bytes | None
@@ -154,15 +155,26 @@ def folder_range(folder: bytes) -> tuple[bytes, bytes | None]:
     return key, key + _PAST_FOLDER if key else None
 
 
-def _by_key(edits: list[tuple[bytes, Entry | None]]) -> dict[bytes, Entry | None]:
+def _in_order(edits: list[tuple[bytes, Entry | None]]) -> Edits[Entry]:
     for path, entry in edits:
         if entry is not None and entry.path != path:
             message = f"the entry of {quote_path(entry.path)} cannot be at {quote_path(path)}"
             raise InvalidInputError(message)
-    return dict(zip(path_keys([path for path, _ in edits]), [entry for _, entry in edits], strict=True))
+    keys = path_keys([path for path, _ in edits])
+    items = [entry for _, entry in edits]
+    check_entries(filter(None, items))
+    # A scan finds them in order; a dictionary of a million would take another 80 MB.
+    if all(map(lt, keys, islice(keys, 1, None))):
+        return Edits(keys, items)
+    return _sorted(dict(zip(keys, items, strict=True)))
 
 
-def _settle(tree: ProllyTree[Entry], edits: dict[bytes, Entry | None]) -> dict[bytes, Entry | None]:
+def _sorted(edits: dict[bytes, Entry | None]) -> Edits[Entry]:
+    keys = sorted(edits)
+    return Edits(keys, [edits[key] for key in keys])
+
+
+def _settle(tree: ProllyTree[Entry], edits: Edits[Entry]) -> Edits[Entry]:
     """Return *edits* with empty folders removed that will not be empty.
 
     What is below a path follows it at once. So only neighbours can be in conflict, and one
@@ -171,12 +183,14 @@ def _settle(tree: ProllyTree[Entry], edits: dict[bytes, Entry | None]) -> dict[b
     Raises:
         PathConflictError: A path would be below a file.
     """
-    settled = dict(edits)
-    new = sorted(key for key, entry in edits.items() if entry is not None)
-    if any(map(bytes.startswith, new[1:], new)):
+    filled: list[bytes] = []
+    new = edits.keys
+    if None in edits.items:
+        new = [key for key, entry in zip(edits.keys, edits.items, strict=True) if entry is not None]
+    if any(map(bytes.startswith, islice(new, 1, None), new)):
         for above, below in pairwise(new):
             if is_below(below, above):
-                _remove_folder(settled, above, edits[above], below)
+                filled.append(_filled(above, _edit_of(edits, above), below))
     for leaf, lower, low, high in tree.locate(new) if tree.root != tree.pages.empty_root else ():
         for key in new[low:high]:
             at = bisect_left(leaf.keys, key)
@@ -184,25 +198,35 @@ def _settle(tree: ProllyTree[Entry], edits: dict[bytes, Entry | None]) -> dict[b
             if after == key:
                 continue
             before = leaf.keys[at - 1] if at else lower
-            if is_below(key, before) and before not in edits:
-                _remove_folder(settled, before, tree.get(before), key)
+            if is_below(key, before) and not _is_edited(edits, before):
+                filled.append(_filled(before, tree.get(before), key))
             if is_below(after, key):
                 kept = _first_kept(tree, key, edits)
                 if kept is not None:
-                    _remove_folder(settled, key, edits[key], kept)
-    return settled
+                    filled.append(_filled(key, _edit_of(edits, key), kept))
+    return _sorted(dict(zip(edits.keys, edits.items, strict=True)) | dict.fromkeys(filled)) if filled else edits
 
 
-def _remove_folder(settled: dict[bytes, Entry | None], key: bytes, entry: Entry | None, below: bytes) -> None:
+def _filled(key: bytes, entry: Entry | None, below: bytes) -> bytes:
+    """Return *key*, if its *entry* is an empty folder, which goes when there is something *below*."""
     if entry is None or entry.kind != EntryKind.FOLDER:
         raise PathConflictError(key_path(key), key_path(below))
-    settled[key] = None
+    return key
 
 
-def _first_kept(tree: ProllyTree[Entry], key: bytes, edits: dict[bytes, Entry | None]) -> bytes | None:
+def _is_edited(edits: Edits[Entry], key: bytes) -> bool:
+    at = bisect_left(edits.keys, key)
+    return at < len(edits.keys) and edits.keys[at] == key
+
+
+def _edit_of(edits: Edits[Entry], key: bytes) -> Entry | None:
+    return edits.items[bisect_left(edits.keys, key)]
+
+
+def _first_kept(tree: ProllyTree[Entry], key: bytes, edits: Edits[Entry]) -> bytes | None:
     # A batch may replace a folder: all below it goes, and a file comes.
     for entry in tree.items(*folder_range(key_path(key))):
         kept = path_key(entry.path)
-        if kept not in edits:
+        if not _is_edited(edits, kept):
             return kept
     return None

@@ -111,7 +111,11 @@ class ProllyTree(Generic[ItemT]):
         if self.pages.layout.keys(new) != [key for key, item in ordered if item is not None]:
             message = "an edit is not at the key of its item"
             raise InvalidInputError(message)
-        return ProllyTree(self.pages, apply_edits(self.pages, self.root, writer, Edits(keys, items)))
+        return self.edit(writer, Edits(keys, items))
+
+    def edit(self, writer: ObjectWriter, edits: Edits[ItemT]) -> "ProllyTree[ItemT]":
+        """Return the tree with *edits*, which the caller has checked and put in order."""
+        return ProllyTree(self.pages, apply_edits(self.pages, self.root, writer, edits))
 
     def _leaves(self, page: Page[ItemT], lower: bytes, start: bytes, stop: bytes | None) -> Iterator[Leaf[ItemT]]:
         if isinstance(page, Leaf):

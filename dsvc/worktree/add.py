@@ -77,7 +77,7 @@ class Added(msgspec.Struct, frozen=True):
     @property
     def removed(self) -> int:
         """How many entries went."""
-        return sum(entry is None for _, entry in self.edits)
+        return sum([entry is None for _, entry in self.edits])
 
     @property
     def modified(self) -> int:

@@ -39,9 +39,10 @@ def differences(root: bytes, cache: StatCache, pathspec: Pathspec, *, everything
     """
     ignored = None if everything else IgnoredPaths(root)
     for folder in pathspec.folders:
-        for difference in _join(root, cache.rows(folder), _look(root, folder, ignored)):
-            if not pathspec.patterns or pathspec.matches(difference.path):
-                yield difference
+        found = _join(root, cache.rows(folder), _look(root, folder, ignored))
+        if pathspec.patterns:
+            found = (difference for difference in found if pathspec.matches(difference.path))
+        yield from found
 
 
 def _look(root: bytes, path: bytes, ignored: IgnoredPaths | None) -> Iterator[Listed]:
@@ -96,10 +97,12 @@ def _join(root: bytes, rows: Iterator[Row], files: Iterator[Listed]) -> Iterator
 
 def _unread(root: bytes, path: bytes, kind: int) -> Found:
     """Return what is known of a path from its folder alone."""
+    mode = 0
     if kind < 0:
+        # What it is instead is worth a word.
         status = look_up(root, path)
-        return Found(path, kind, 0, 0, b"", 0 if status is None else status.st_mode)
-    return Found(path, kind, 0, 0, b"", 0)
+        mode = 0 if status is None else status.st_mode
+    return Found(path, kind, 0, 0, b"", mode)
 
 
 def _seen(row: Row, found: Found) -> Iterator[Difference]:
