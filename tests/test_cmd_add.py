@@ -7,17 +7,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from dsvc.cli.errors import exit_code
+from dsvc.history.content import read_content
 from dsvc.model.tree import EntryKind
+from dsvc.worktree import addition, ingest
 from dsvc.worktree.add import What, add
 from dsvc.worktree.ingest import FileChangingError
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.status import read_status
+from dsvc.worktree.workers import Workers
 from tests.conftest import RunDsvc
 from tests.worktree_support import make_worktree
 
@@ -431,6 +436,53 @@ def test_a_file_that_changed_or_went_since_it_was_found_is_stored_as_it_is(tmp_p
     assert sorted(entries) == [b"changes", b"stays"]
     assert (entries[b"changes"].size, entries[b"changes"].kind) == (13, EntryKind.EXECUTABLE)
     assert (added.new, added.modified, added.removed) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("time", [0, 1 << 33])
+def test_files_of_any_size_are_stored_whole_whether_their_times_are_past_or_to_come(tmp_path: Path, time: int) -> None:
+    worktree = make_worktree(tmp_path / "w")
+    lengths = [0, 1, 1 << 16, (1 << 16) + 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, 3 << 20, (1 << 24) - 1, 1 << 24]
+    contents = {b"%d" % length: blake3(b"%d" % length).digest(length) for length in lengths}
+    for name, content in contents.items():
+        path = worktree.root / os.fsdecode(name)
+        path.write_bytes(content)
+        os.utime(path, (time, time))
+
+    add(worktree, worktree.store.state(), What(Pathspec()))
+
+    state = worktree.store.state()
+    entries = {entry.path: entry for entry in worktree.staged_tree(state).entries()}
+    assert {path: (entry.size, entry.digest) for path, entry in entries.items()} == {
+        name: (len(content), blake3(content).digest()) for name, content in contents.items()
+    }
+    for name, content in contents.items():
+        assert read_content(worktree.store.objects, entries[name]) == content
+    assert read_status(worktree, state, Pathspec()).unstaged == []
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_it_does_not_matter_how_the_files_are_dealt_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    worktrees = [make_worktree(tmp_path / name) for name in ("at once", "dealt out")]
+    for worktree in worktrees:
+        for number in range(50):
+            path = worktree.root / f"{number % 3}" / f"{number}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"%d" % number * (number % 7 * 20))
+    add(worktrees[0], worktrees[0].store.state(), What(Pathspec()))
+    # Most batches end before all their files are read.
+    monkeypatch.setattr(addition, "BATCH_FILES", 8)
+    monkeypatch.setattr(ingest, "_BATCH_BYTES", 300)
+
+    workers = Workers(jobs, ThreadPoolExecutor)
+    added = add(worktrees[1], worktrees[1].store.state(), What(Pathspec()), workers=workers)
+
+    roots = [worktree.staged_tree(worktree.store.state()).root for worktree in worktrees]
+    rows = [[(row[0], row[2]) for row in worktree.stat_cache.rows()] for worktree in worktrees]
+    assert roots[0] == roots[1]
+    assert rows[0] == rows[1]
+    assert added.new == 50
 
 
 def test_options_that_contradict_each_other_are_refused(run_dsvc: RunDsvc, folder: Path) -> None:

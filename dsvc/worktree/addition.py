@@ -108,10 +108,10 @@ class Addition:
         else:
             self._batch.append(found.path)
             if len(self._batch) >= BATCH_FILES:
-                self._submit()
+                batch, self._batch = self._batch, []
+                self._submit(batch)
 
-    def _submit(self) -> None:
-        batch, self._batch = self._batch, []
+    def _submit(self, batch: list[bytes]) -> None:
         if self._pool is None and self._workers.pool is not None and self._workers.jobs > 1:
             prepare(self._job)
             self._pool = self._workers.pool(self._workers.jobs)
@@ -140,7 +140,11 @@ class Addition:
             self._read(batch)
         while self._batch or self._running:
             if self._batch:
-                self._submit()
+                # What was too much at once is for all of them.
+                batch, self._batch = self._batch, []
+                share = -(-len(batch) // self._workers.jobs)
+                for start in range(0, len(batch), share):
+                    self._submit(batch[start : start + share])
             else:
                 self._collect()
         if self._large:

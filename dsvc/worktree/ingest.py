@@ -48,6 +48,7 @@ __all__ = [
 LARGE_FILE: Final = 16 * 1024 * 1024
 BATCH_FILES: Final = 4096
 _BATCH_BYTES: Final = 64 * 1024 * 1024
+_HEAD: Final = 256 * 1024
 _ATTEMPTS: Final = 3
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 # What systems say of a symlink that is not to be followed.
@@ -144,6 +145,7 @@ class _Batch:
         self._result = BatchResult()
         # Used again for each file; of a large one, only what is written to takes memory.
         self._buffer = memoryview(mmap.mmap(-1, LARGE_FILE))
+        self._head = self._buffer[:_HEAD]
         self._entries: list[Entry] = []
         self._rows: list[Row] = []
 
@@ -176,7 +178,9 @@ class _Batch:
                 raise
             return self._take_link(path)
         try:
-            length = os.readv(descriptor, [self._buffer])
+            length = os.readv(descriptor, [self._head])
+            if length == _HEAD:
+                length = self._read_rest(descriptor)
             status = os.fstat(descriptor)
             mode = status.st_mode
             # Nobody wrote to it since before it was read; so it was the same all the time.
@@ -209,9 +213,13 @@ class _Batch:
                 return length
         raise FileChangingError(path)
 
-    def _read(self, descriptor: int, most: int) -> int:
-        """Read up to *most* bytes from the start of a file, and return how many there were."""
-        length = 0
+    def _read_rest(self, descriptor: int) -> int:
+        """Read what is behind the head of a file, unless it is a large one; return the length of what was read."""
+        size = os.fstat(descriptor).st_size
+        return _HEAD if size >= LARGE_FILE else self._read(descriptor, size + 1, _HEAD)
+
+    def _read(self, descriptor: int, most: int, length: int = 0) -> int:
+        """Read a file up to *most* bytes, of which *length* are there; return how many there were."""
         # A signal may cut a read short.
         while length < most and (count := os.preadv(descriptor, [self._buffer[length:most]], length)):
             length += count
