@@ -147,6 +147,10 @@ class Addition:
                     self._submit(batch[start : start + share])
             else:
                 self._collect()
+        if self._pool is not None:
+            # What follows takes the most memory, and has no work for them.
+            self._pool.shutdown()
+            self._pool = None
         if self._large:
             self._read_large()
 
