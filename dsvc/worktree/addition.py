@@ -78,6 +78,7 @@ class Addition:
             tuple(sorted(state.segments)),
             state.last_sweep,
             self._checked,
+            os.stat(worktree.control).st_dev,
         )
 
     def __enter__(self) -> Self:

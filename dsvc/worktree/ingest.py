@@ -68,7 +68,7 @@ class FileChangingError(BusyError):
 class IngestJob(msgspec.Struct, frozen=True):
     """What every batch of one `add` has in common; small, and fit to be sent to another process.
 
-    *checked* is a moment, on the filesystem's own clock, before anything was read.
+    *checked* is a moment before anything was read, on the clock of the filesystem *device*.
     """
 
     root: bytes
@@ -77,6 +77,7 @@ class IngestJob(msgspec.Struct, frozen=True):
     segments: tuple[str, ...]
     generation: int
     checked: int
+    device: int
 
 
 class BatchResult(msgspec.Struct):
@@ -139,6 +140,7 @@ class _Batch:
     def __init__(self, job: IngestJob, known: ObjectDatabase, packs: PackSet) -> None:
         self._prefix = os.path.join(job.root, b"")
         self._checked = job.checked
+        self._device = job.device
         self._known = None if known.is_empty else known
         self._packs = packs
         self._cutter = Cutter()
@@ -183,10 +185,12 @@ class _Batch:
                 length = self._read_rest(descriptor)
             status = os.fstat(descriptor)
             mode = status.st_mode
-            # Nobody wrote to it since before it was read; so it was the same all the time.
+            # Nobody wrote to it since before it was read, so it was the same all the time. What is mounted
+            # in the worktree may have another clock, and proves nothing.
             if (
                 length == status.st_size < LARGE_FILE
                 and status.st_mtime_ns < self._checked > status.st_ctime_ns
+                and status.st_dev == self._device
                 and mode & _TYPE == _REGULAR
             ):
                 kind = EntryKind.EXECUTABLE if mode & 0o100 else EntryKind.FILE

@@ -175,7 +175,7 @@ class _Level:
         except OSError as error:
             raise _unreadable(folder, error) from error
         # The root's own folder, or another repository's: that one's business.
-        if self.others.pop(CONTROL_FOLDER, None) is not None or CONTROL_FOLDER in names:
+        if CONTROL_FOLDER in names:
             names.remove(CONTROL_FOLDER)
         names.sort()
         if ignore is not None and IGNORE_FILE in names:
