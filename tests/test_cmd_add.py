@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -490,3 +491,16 @@ def test_options_that_contradict_each_other_are_refused(run_dsvc: RunDsvc, folde
     run_dsvc("add", "--pathspec-file-nul", "x", cwd=folder, code=2)
     run_dsvc("add", "--pathspec-from-file", "nothere", cwd=folder, code=4)
     run_dsvc("add", "-j", "-1", ".", cwd=folder, code=2)
+
+
+@pytest.mark.parametrize("time", [1 << 40, -(1 << 40), 1 << 62])
+def test_a_file_from_a_year_far_away_is_added_and_known(repository_folder: Path, run_dsvc: RunDsvc, time: int) -> None:
+    path = repository_folder / "a"
+    path.write_text("content")
+    # The filesystem keeps of it what it can.
+    with suppress(OverflowError, OSError):
+        os.utime(path, (time, time))
+
+    run_dsvc("add", "a", cwd=repository_folder)
+
+    assert run_dsvc("status", "-s", cwd=repository_folder).lines == ["A  a"]

@@ -15,7 +15,9 @@ from dsvc.worktree.ignore import BUILT_IN_NAMES, IGNORE_FILE, Ignore, ignore_abo
 
 __all__ = ["Found", "Listed", "UnsupportedFileError", "fingerprint", "found_from_stat", "look_up", "scan"]
 
-_FINGERPRINT: Final = Struct("<qqqQI")
+_FINGERPRINT: Final = Struct("<qQQQI")
+# Some filesystems know years that 64 bits of nanoseconds do not.
+_TIME: Final = 0xFFFF_FFFF_FFFF_FFFF
 _REGULAR: Final = stat.S_IFREG
 _FOLDER: Final = stat.S_IFDIR
 _SYMLINK: Final = stat.S_IFLNK
@@ -74,7 +76,7 @@ def fingerprint(status: os.stat_result) -> bytes:
     The ctime of a file with several names is left out: each new hard link changes it.
     """
     ctime = status.st_ctime_ns if status.st_nlink < 2 else 0
-    return _FINGERPRINT.pack(status.st_size, status.st_mtime_ns, ctime, status.st_ino, status.st_mode)
+    return _FINGERPRINT.pack(status.st_size, status.st_mtime_ns & _TIME, ctime & _TIME, status.st_ino, status.st_mode)
 
 
 def found_from_stat(path: bytes, status: os.stat_result) -> Found:
@@ -98,7 +100,7 @@ def found_from_stat(path: bytes, status: os.stat_result) -> Found:
         kind,
         size,
         mtime if mtime > ctime or not seen_ctime else ctime,
-        _FINGERPRINT.pack(size, mtime, seen_ctime, status.st_ino, mode),
+        _FINGERPRINT.pack(size, mtime & _TIME, seen_ctime & _TIME, status.st_ino, mode),
         mode,
     )
 
