@@ -15,7 +15,7 @@ from dsvc.odb import database as module
 from dsvc.odb import frame
 from dsvc.odb.database import ObjectDatabase, load_segment
 from dsvc.odb.objects import ObjectNotFoundError
-from dsvc.odb.pack import pack_key
+from dsvc.odb.pack import HEADER_LENGTH, pack_key
 from dsvc.odb.segment import build_segment, segment_key
 from dsvc.odb.writer import DatabaseWriter
 from dsvc.storage.backend import KeyNotFoundError
@@ -190,17 +190,49 @@ class TestStream:
         for data in large:
             writer.write(Kind.CHUNK, data)
         writer.seal()
-        chosen = [chunk_id(data) for data in (*large[:40], large[60], large[99])]
+        chosen = [chunk_id(data) for data in (*large[:4], large[60], large[99])]
 
         found = dict(database.stream(Kind.CHUNK, chosen))
 
         assert {object_id: bytes(data) for object_id, data in found.items()} == {
-            chunk_id(data): data for data in (*large[:40], large[60], large[99])
+            chunk_id(data): data for data in (*large[:4], large[60], large[99])
         }
         frame_length = 100_000 + frame.HEADER_LENGTH
         assert [ranges for _, ranges in backend.ranges] == [
-            ((16, 40 * frame_length), (16 + 60 * frame_length, frame_length), (16 + 99 * frame_length, frame_length))
+            ((16, 4 * frame_length), (16 + 60 * frame_length, frame_length), (16 + 99 * frame_length, frame_length))
         ]
+
+    def test_many_frames_are_read_a_few_at_a_time(self, tmp_path: Path) -> None:
+        backend = RecordingBackend(tmp_path)
+        database, writer = open_writer(backend)
+        large = [noise(100_000, seed) for seed in range(100)]
+        for data in large:
+            writer.write(Kind.CHUNK, data)
+        writer.seal()
+
+        found = dict(database.stream(Kind.CHUNK, map(chunk_id, large)))
+
+        assert [bytes(found[chunk_id(data)]) for data in large] == large
+        read = [span for _, ranges in backend.ranges for span in ranges]
+        assert max(length for _, length in read) < 2_000_000
+        assert sum(length for _, length in read) == 100 * (100_000 + frame.HEADER_LENGTH)
+
+    def test_without_verifying_it_is_for_the_caller_to_hash(self, tmp_path: Path) -> None:
+        backend = RecordingBackend(tmp_path)
+        database, writer = open_writer(backend)
+        object_id = writer.write(Kind.CHUNK, noise(1000))
+        (pack,) = writer.seal().packs
+        path = backend.path(pack_key(pack))
+        path.chmod(0o644)
+        damaged = bytearray(path.read_bytes())
+        damaged[HEADER_LENGTH + frame.HEADER_LENGTH + 500] ^= 1
+        path.write_bytes(damaged)
+
+        ((_, data),) = database.stream(Kind.CHUNK, [object_id], verify=False)
+
+        assert chunk_id(bytes(data)) != object_id
+        with pytest.raises(ObjectMismatchError):
+            list(database.stream(Kind.CHUNK, [object_id]))
 
     def test_a_small_gap_is_read_along(self, tmp_path: Path) -> None:
         backend = RecordingBackend(tmp_path)
@@ -216,7 +248,7 @@ class TestStream:
         assert len(ranges) == 1
 
     def test_a_batch_is_bounded_and_never_splits_a_frame(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "_BATCH_BYTES", 250_000)
+        monkeypatch.setattr(module, "_LOCAL_BATCH_BYTES", 250_000)
         backend = RecordingBackend(tmp_path)
         database, writer = open_writer(backend)
         large = [noise(100_000, seed) for seed in range(7)]
