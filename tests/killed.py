@@ -60,11 +60,19 @@ def arm(step: int) -> None:
             _die()
         return real_write(descriptor, data)
 
-    real_open, real_write = os.open, os.write
+    def writev(descriptor: int, parts: Any) -> int:
+        if is_last():
+            whole = b"".join(parts)
+            real_write(descriptor, whole[: len(whole) // 2])
+            _die()
+        return real_writev(descriptor, parts)
+
+    real_open, real_write, real_writev = os.open, os.write, os.writev
     for name in _CHANGING:
         setattr(os, name, deadly(getattr(os, name)))
     os.open = open_
     os.write = write
+    os.writev = writev
 
 
 def _die() -> None:

@@ -2,17 +2,19 @@
 
 import os
 import random
+import shutil
 import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dsvc.errors import CorruptionError
+from dsvc.errors import CorruptionError, StorageError
 from dsvc.history.diff import Change
 from dsvc.log.entry import RefChange
 from dsvc.model.codec import FORMAT_VERSION, encode
@@ -23,9 +25,12 @@ from dsvc.model.tree import Entry, EntryKind, LeafPage
 from dsvc.worktree.case_folding import NameCollisionError, find_collision, folds_case, refuse_collisions
 from dsvc.worktree.checkout import LocalChangesError, SessionChangedError, change_files, materialise, switch_to
 from dsvc.worktree.folders import FolderInTheWayError, Folders
+from dsvc.worktree.ingest import LARGE_FILE
 from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.resume import resume
 from dsvc.worktree.status import read_status
 from dsvc.worktree.worktree import Worktree
+from tests.killed import killed_at_step
 from tests.worktree_support import (
     EMPTY_FOLDER,
     Content,
@@ -37,6 +42,7 @@ from tests.worktree_support import (
     clear,
     commit_all,
     make_worktree,
+    open_copy,
     place,
     read_files,
     tree_of,
@@ -496,6 +502,99 @@ class TestHostileTrees:
             materialise(worktree, [Change(None, Entry(b"d/e/file", EntryKind.FILE, 0, EMPTY_DIGEST))], {})
 
         assert list(outside.iterdir()) == []
+
+
+def _check_out_copy(root: Path, version: ObjectId) -> None:
+    check_out(open_copy(root), version)
+
+
+class TestLargeFiles:
+    """Files that are made aside and hashed as a whole."""
+
+    SIZE = LARGE_FILE + 5
+
+    def damage(self, worktree: Worktree) -> None:
+        """Flip a bit in the middle of the largest pack."""
+        pack = max((worktree.store.files.root / "packs").glob("*/*"), key=lambda path: path.stat().st_size)
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.chmod(0o644)
+        pack.write_bytes(data)
+
+    def left_over(self, worktree: Worktree) -> list[Path]:
+        return list((worktree.control / "tmp").iterdir())
+
+    def test_it_comes_back_new_or_in_the_place_of_another(self, worktree: Worktree) -> None:
+        files: Files = {b"d/large": _content(self.SIZE, 1), b"run": Executable(b"ab" * self.SIZE)}
+        large = commit_all(worktree, files)
+        small = commit_all(worktree, {b"d/large": b"1", b"run": b"2"})
+        check_out(worktree, large)
+        assert read_files(worktree.root) == files
+        check_out(worktree, small)
+        clear(worktree.root)
+
+        check_out(worktree, large, force=True)
+
+        assert read_files(worktree.root) == files
+        assert is_clean(worktree)
+        assert self.left_over(worktree) == []
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    @pytest.mark.parametrize("size", [SIZE, 600 * KIB, 5 * KIB])
+    def test_a_damaged_one_is_at_no_path_and_the_pack_is_named(
+        self, worktree: Worktree, size: int, *, replaced: bool
+    ) -> None:
+        before: Files = {b"large": b"before"} if replaced else {b"other": b"before"}
+        small = commit_all(worktree, before)
+        large = commit_all(worktree, {b"large": _content(size, 2)})
+        check_out(worktree, small)
+        self.damage(worktree)
+
+        with pytest.raises(CorruptionError, match=r"is damaged in pack "):
+            check_out(worktree, large)
+
+        assert read_files(worktree.root) == (before if replaced else {})
+        assert self.left_over(worktree) == []
+
+    def test_chunks_that_are_right_and_do_not_make_the_file_are_noticed(self, worktree: Worktree) -> None:
+        version = commit_all(worktree, {b"large": _content(self.SIZE, 3)})
+        entry = next(iter(tree_of(worktree, version).entries()))
+        liar = Entry(b"liar", EntryKind.FILE, entry.size, bytes(32), entry.blob)
+
+        with pytest.raises(CorruptionError, match="liar"):
+            materialise(worktree, [Change(None, liar)], {})
+
+        assert not (worktree.root / "liar").exists()
+
+    def test_what_appears_meanwhile_at_its_path_is_not_overwritten(self, worktree: Worktree) -> None:
+        version = commit_all(worktree, {b"large": _content(self.SIZE, 4)})
+        entry = next(iter(tree_of(worktree, version).entries()))
+        (worktree.root / "large").write_bytes(b"mine")
+
+        with pytest.raises(StorageError, match="large"):
+            materialise(worktree, [Change(None, entry)], {})
+
+        assert read_files(worktree.root) == {b"large": b"mine"}
+        assert self.left_over(worktree) == []
+
+    def test_one_that_was_killed_anywhere_is_finished(self, worktree: Worktree, tmp_path: Path) -> None:
+        files: Files = {b"large": _content(self.SIZE, 5)}
+        large = commit_all(worktree, files)
+        check_out(worktree, commit_all(worktree, {b"other": b"1"}))
+        worktree.stat_cache.close()
+        for step in range(200):
+            root = tmp_path / str(step)
+            shutil.copytree(worktree.root, root)
+            killed = killed_at_step(step, partial(_check_out_copy, root, large))
+            copy = open_copy(root)
+            if resume(copy) is not None:
+                assert read_files(root) == files
+            elif not killed:
+                break
+            copy.stat_cache.close()
+            shutil.rmtree(root)
+        else:
+            pytest.fail("the checkout has more steps than were tried")
 
 
 class TestModes:

@@ -240,6 +240,8 @@ def _make_way(folders: Folders, moves: Sequence[Change], found: Mapping[bytes, F
         if move.new is None:
             folders.remove(move.path)
             folders.prune(move.path.rpartition(b"/")[0])
+        elif not found:
+            continue
         elif becomes_file(move, found):
             if force:
                 folders.remove_tree(move.path)
@@ -247,7 +249,12 @@ def _make_way(folders: Folders, moves: Sequence[Change], found: Mapping[bytes, F
                 folders.remove_empty_folders(move.path)
         elif move.new.kind == EntryKind.FOLDER and _is_replaced(move.new, found):
             folders.remove(move.path)
+    made = b""
     for move in moves:
         if move.new is not None:
-            is_folder = move.new.kind == EntryKind.FOLDER
-            folders.open(move.path if is_folder else move.path.rpartition(b"/")[0], make=True, clear=force)
+            path = move.new.path
+            folder = path if move.new.kind == EntryKind.FOLDER else path.rpartition(b"/")[0]
+            # Most files are where the one before is.
+            if folder != made:
+                folders.open(folder, make=True, clear=force)
+                made = folder

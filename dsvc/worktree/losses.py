@@ -130,7 +130,7 @@ def files_in_the_way(worktree: Worktree, moves: Sequence[Change], found: Mapping
             status = None if way in leaving else folders.status(way)
             if status is not None and found_from_stat(way, status).kind != EntryKind.FOLDER:
                 lost.append(way)
-        for move in moves:
+        for move in moves if found else ():
             if becomes_file(move, found):
                 lost.extend(path for path in folders.files(move.path) if path not in leaving)
     return lost

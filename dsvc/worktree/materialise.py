@@ -6,18 +6,20 @@ byte was verified against the id that the commit reaches, and a file of several 
 """
 
 import contextlib
+import errno
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from blake3 import blake3
 
+from dsvc.model.blob import BlobItem
 from dsvc.model.ids import Kind, ObjectMismatchError
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
@@ -34,6 +36,9 @@ _decoder: Final = msgspec.msgpack.Decoder(list[Entry])
 
 _TEMPORARY: Final = b".dsvc/tmp"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LINKS: Final = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
+# IOV_MAX; only a list of chunks that dsvc would not have cut is longer.
+_MOST_AT_ONCE: Final = 1024
 # About 5 MiB of chunks: one read of a pack, and little memory.
 _GROUP: Final = 16
 
@@ -88,74 +93,155 @@ def materialise_batch(job: MaterialiseJob, batch: ItemBatch) -> Written:
         CorruptionError: An object is damaged or missing; that file is not written.
         StorageError: The system refuses.
     """
-    objects = object_database(job)
-    status: dict[bytes, os.stat_result] = {}
-    waiting: dict[bytes, list[tuple[Entry, bool]]] = {}
+    items = batch.items
+    written = Written([b""] * len(items), [0] * len(items))
     with Folders(job.root) as folders:
-        for entry, replace in batch.items:
-            if entry.blob is not None:
-                status[entry.path] = _write(folders, entry, _content(objects, entry), replace=replace)
-            elif entry.size == 0:
-                status[entry.path] = _write(folders, entry, iter(()), replace=replace)
-            else:
-                waiting.setdefault(entry.digest, []).append((entry, replace))
-        for digest, data in objects.stream(Kind.CHUNK, waiting):
-            for entry, replace in waiting[digest]:
-                status[entry.path] = _write(folders, entry, iter((data,)), replace=replace)
-    seen = [found_from_stat(entry.path, status[entry.path]) for entry, _ in batch.items]
-    return Written([found.fingerprint for found in seen], [found.changed for found in seen])
+        for numbers, content in _contents(object_database(job), items):
+            for number in numbers:
+                entry, replace = items[number]
+                found = found_from_stat(entry.path, _write(folders, entry, [content], replace=replace))
+                written.fingerprints[number], written.changed[number] = found.fingerprint, found.changed
+    return written
 
 
-def _content(objects: ObjectDatabase, entry: Entry) -> Iterator[Buffer]:
-    """Yield the verified content of a file of several chunks; the last piece only if all of it is right."""
-    hasher = blake3()
-    for item in chunks_of(objects, entry.blob or b"", entry.size):
-        data = objects.read(Kind.CHUNK, item.id)
-        hasher.update(data)
-        yield data
-    if hasher.digest() != entry.digest:
-        raise ObjectMismatchError(entry.blob or b"", quote_path(entry.path))
+class _Assembly:
+    """A file of several chunks on its way: the *numbers* of its items, and the chunks that have come."""
+
+    __slots__ = ("_expected", "_missing", "chunks", "numbers")
+
+    def __init__(self, numbers: list[int], expected: list[BlobItem]) -> None:
+        self.numbers = numbers
+        self.chunks: list[Buffer] = [b""] * len(expected)
+        self._expected = expected
+        self._missing = len(expected)
+
+    def put(self, place: int, data: Buffer) -> bool:
+        """Take the chunk number *place*, and tell whether it was the last.
+
+        Raises:
+            ObjectMismatchError: It is of another length than the list of chunks says.
+        """
+        item = self._expected[place]
+        if len(data) != item.length:
+            raise ObjectMismatchError(item.id, "a list of chunks")
+        self._missing -= 1
+        # What has to wait is copied: a view would keep all of its frame, and memory is counted by what files hold.
+        self.chunks[place] = bytes(data) if self._missing else data
+        return not self._missing
 
 
-def _write(folders: Folders, entry: Entry, content: Iterator[Buffer], *, replace: bool) -> os.stat_result:
+def _contents(objects: ObjectDatabase, items: Sequence[tuple[Entry, bool]]) -> Iterator[tuple[list[int], list[Buffer]]]:
+    """Yield (numbers of *items*, the chunks of the content that they share), verified, in the order of storage."""
+    numbers_of: dict[bytes, list[int]] = {}
+    for number, (entry, _) in enumerate(items):
+        numbers_of.setdefault(entry.digest, []).append(number)
+    places: dict[bytes, list[tuple[_Assembly, int]]] = {}
+    for digest, numbers in list(numbers_of.items()):
+        entry = items[numbers[0]][0]
+        if entry.blob is not None:
+            chunks = list(chunks_of(objects, entry.blob, entry.size))
+            assembly = _Assembly(numbers_of.pop(digest), chunks)
+            for place, item in enumerate(chunks):
+                places.setdefault(item.id, []).append((assembly, place))
+        elif entry.size == 0:
+            yield numbers_of.pop(digest), []
+    for chunk_id, data in objects.stream(Kind.CHUNK, numbers_of.keys() | places.keys(), verify=False):
+        whole = numbers_of.get(chunk_id)
+        if whole is not None:
+            _check_content(objects, items[whole[0]][0], blake3(data), [chunk_id])
+            yield whole, [data]
+        for assembly, place in places.pop(chunk_id, ()):
+            if assembly.put(place, data):
+                entry = items[assembly.numbers[0]][0]
+                hasher = blake3()
+                for chunk in assembly.chunks:
+                    hasher.update(chunk)
+                _check_content(objects, entry, hasher)
+                yield assembly.numbers, assembly.chunks
+
+
+def _check_content(
+    objects: ObjectDatabase, entry: Entry, hasher: blake3, chunks: Sequence[bytes] | None = None
+) -> None:
+    """Check that *hasher*, which has seen the content of *entry*, agrees.
+
+    Raises:
+        CorruptionError: It does not: a chunk is damaged, else the list of *chunks* is wrong.
+    """
+    if hasher.digest() == entry.digest:
+        return
+    # It is hashed as a whole, and once; only now does it matter which chunk it was.
+    if chunks is None:
+        chunks = [item.id for item in chunks_of(objects, entry.blob or b"", entry.size)]
+    for chunk_id in chunks:
+        objects.read(Kind.CHUNK, chunk_id)
+    raise ObjectMismatchError(entry.blob or entry.digest, quote_path(entry.path))
+
+
+def _write(
+    folders: Folders, entry: Entry, groups: Iterable[list[Buffer]], *, replace: bool, aside: bool = False
+) -> os.stat_result:
     try:
-        return _write_file(folders, entry, content, replace=replace)
+        return _write_file(folders, entry, groups, replace=replace, aside=replace or aside)
     except OSError as error:
         raise storage_error(error, f"write {quote_path(entry.path)}") from error
 
 
-def _write_file(folders: Folders, entry: Entry, content: Iterator[Buffer], *, replace: bool) -> os.stat_result:
+def _write_file(
+    folders: Folders, entry: Entry, groups: Iterable[list[Buffer]], *, replace: bool, aside: bool
+) -> os.stat_result:
     folder, _, name = entry.path.rpartition(b"/")
     parent = folders.open(folder, make=True)
     if entry.kind == EntryKind.SYMLINK:
-        return _write_symlink(parent, name, b"".join(content), replace=replace)
+        return _write_symlink(parent, name, b"".join(chain.from_iterable(groups)), replace=replace)
     mode = 0o777 if entry.kind == EntryKind.EXECUTABLE else 0o666
     # A new name is written in place: what a crash leaves there is the beginning of the file, and known for it.
     target, target_folder = name, parent
-    if replace:
+    if aside:
         target, target_folder = temporary_name(), folders.open(_TEMPORARY, make=True)
         parent = folders.open(folder)
     descriptor = os.open(target, _NEW, mode, dir_fd=target_folder)
     try:
         try:
-            length = 0
-            for data in content:
-                length += len(data)
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+            length = sum([_write_group(descriptor, group) for group in groups])
             if length != entry.size:
                 raise ObjectMismatchError(entry.blob or entry.digest, quote_path(entry.path))
             status = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if replace:
-            os.rename(target, name, src_dir_fd=target_folder, dst_dir_fd=parent)
+        if aside:
+            _move(target_folder, target, parent, name, replace=replace)
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except BaseException:
         os.unlink(target, dir_fd=target_folder)
         raise
     return status
+
+
+def _move(target_folder: int, target: bytes, parent: int, name: bytes, *, replace: bool) -> None:
+    """Give a finished file its name in one step; without *replace* only if nothing has that name by now."""
+    if not replace:
+        try:
+            os.link(target, name, src_dir_fd=target_folder, dst_dir_fd=parent, follow_symlinks=False)
+        except OSError as error:
+            # A filesystem without links. What appears between this look and the renaming is a race that it leaves us.
+            if error.errno not in _NO_LINKS or os.access(name, os.F_OK, dir_fd=parent, follow_symlinks=False):
+                raise
+        else:
+            os.unlink(target, dir_fd=target_folder)
+            return
+    os.rename(target, name, src_dir_fd=target_folder, dst_dir_fd=parent)
+
+
+def _write_group(descriptor: int, group: list[Buffer]) -> int:
+    total = sum(map(len, group))
+    written = os.writev(descriptor, group[:_MOST_AT_ONCE]) if total else 0
+    if written < total:
+        # A signal, a limit of one call, or a disk that is full: the next one tells.
+        rest = memoryview(b"".join(group))[written:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    return total
 
 
 def _write_symlink(parent: int, name: bytes, target: bytes, *, replace: bool) -> os.stat_result:
@@ -167,30 +253,57 @@ def _write_symlink(parent: int, name: bytes, target: bytes, *, replace: bool) ->
 
 
 def write_large(
-    objects: ObjectDatabase, folders: Folders, entry: Entry, *, replace: bool, threads: int
+    objects: ObjectDatabase, folders: Folders, entry: Entry, *, replace: bool, aside: bool, threads: int
 ) -> os.stat_result:
-    """Write one file of many chunks: other threads read and decompress while this one hashes and writes."""
-    with ThreadPoolExecutor(threads) as pool:
-        return _write(folders, entry, _content_ahead(objects, entry, pool, threads), replace=replace)
+    """Write one file of many chunks: other threads read, decompress and hash while this one writes.
+
+    With *aside* it is made in the folder for temporary files, if that is on the same filesystem. It is then hashed
+    once, as a whole: until all of it is right, it is at no path. Else each chunk is verified before it is written.
+    """
+    aside = aside and _is_near(folders, entry)
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(1) as hashing:
+        content = _Content(objects, entry, verify=not (replace or aside))
+        groups = content.groups(readers, hashing, ahead=threads + 1)
+        return _write(folders, entry, groups, replace=replace, aside=aside)
 
 
-def _chunks(objects: ObjectDatabase, ids: list[bytes]) -> list[Buffer]:
-    """Return verified chunks, in the order of *ids*, without copying them."""
-    found = dict(objects.stream(Kind.CHUNK, ids))
-    return [found[chunk_id] for chunk_id in ids]
+def _is_near(folders: Folders, entry: Entry) -> bool:
+    devices = [
+        os.fstat(folders.open(folder, make=True)).st_dev for folder in (_TEMPORARY, entry.path.rpartition(b"/")[0])
+    ]
+    return devices[0] == devices[1]
 
 
-def _content_ahead(objects: ObjectDatabase, entry: Entry, pool: ThreadPoolExecutor, threads: int) -> Iterator[Buffer]:
-    """Yield what `_content` does, a few groups of chunks ahead; memory is bounded by the window."""
-    chunks = [item.id for item in chunks_of(objects, entry.blob or b"", entry.size)]
-    groups = iter([chunks[start : start + _GROUP] for start in range(0, len(chunks), _GROUP)])
-    hasher = blake3()
-    window = deque(pool.submit(_chunks, objects, group) for group in islice(groups, threads + 1))
-    while window:
-        parts = window.popleft().result()
-        window.extend(pool.submit(_chunks, objects, group) for group in islice(groups, 1))
-        for data in parts:
-            hasher.update(data)
-            yield data
-    if hasher.digest() != entry.digest:
-        raise ObjectMismatchError(entry.blob or b"", quote_path(entry.path))
+class _Content:
+    """The content of one file of many chunks; without *verify*, the chunks are only hashed as parts of the whole."""
+
+    def __init__(self, objects: ObjectDatabase, entry: Entry, *, verify: bool) -> None:
+        self._objects = objects
+        self._entry = entry
+        self._verify = verify
+        self._chunks = [item.id for item in chunks_of(objects, entry.blob or b"", entry.size)]
+
+    def groups(self, readers: ThreadPoolExecutor, hashing: ThreadPoolExecutor, *, ahead: int) -> Iterator[list[Buffer]]:
+        """Yield groups of chunks in order, the last one only if all of it is right; *ahead* bounds the memory."""
+        hasher = blake3()
+        starts = iter(range(0, len(self._chunks), _GROUP))
+        window = deque(readers.submit(self._read, start) for start in islice(starts, ahead))
+        while window:
+            group = window.popleft().result()
+            window.extend(readers.submit(self._read, start) for start in islice(starts, 1))
+            hashed = hashing.submit(_hash_group, hasher, group)
+            if not window:
+                hashed.result()
+                _check_content(self._objects, self._entry, hasher, self._chunks)
+            yield group
+            hashed.result()
+
+    def _read(self, start: int) -> list[Buffer]:
+        ids = self._chunks[start : start + _GROUP]
+        found = dict(self._objects.stream(Kind.CHUNK, ids, verify=self._verify))
+        return [found[chunk_id] for chunk_id in ids]
+
+
+def _hash_group(hasher: blake3, group: list[Buffer]) -> None:
+    for chunk in group:
+        hasher.update(chunk)

@@ -39,7 +39,8 @@ Placed = tuple[Item, bytes, int]
 """An item, the fingerprint of its file, and when that changed last, in nanoseconds."""
 
 _BATCH: Final = 4096
-_BATCH_BYTES: Final = 64 * 1024 * 1024
+# The last batch is one worker's alone, so it is small beside the whole.
+_BATCH_BYTES: Final = 16 * 1024 * 1024
 _TEMPORARY: Final = b".dsvc/tmp"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What says that a way of linking does not exist here, rather than that something is wrong.
@@ -181,7 +182,15 @@ def _write(
         for item in items:
             entry, replace = item
             if entry.size >= LARGE_FILE:
-                status = write_large(objects, folders, entry, replace=replace, threads=workers.jobs)
+                status = write_large(
+                    objects,
+                    folders,
+                    entry,
+                    replace=replace,
+                    # The link cache is a folder of files that are not believed before they are recorded.
+                    aside=root == worktree.root_bytes,
+                    threads=workers.jobs,
+                )
                 seen = found_from_stat(entry.path, status)
                 if progress is not None:
                     progress.advance(1, entry.size)
