@@ -136,6 +136,7 @@ def run_and_recover(case: Case, step: int, *, back: bool) -> bool:
         check_interrupted(worktree, case.new)
         resume(worktree, back=back)
         check_whole(worktree, case, new=not back)
+        assert list((root / ".dsvc/tmp").glob("*")) == []
     worktree.stat_cache.close()
     shutil.rmtree(root)
     return killed

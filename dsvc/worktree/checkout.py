@@ -210,6 +210,7 @@ def materialise(
         CorruptionError: An object is damaged or missing.
         StorageError: The system refuses.
     """
+    worktree.tidy()
     coming = [move.new for move in moves if move.new is not None]
     progress.start("checkout", files=len(moves), size=sum(entry.size for entry in coming))
     with Folders(worktree.root_bytes) as folders:
