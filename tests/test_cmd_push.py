@@ -135,3 +135,23 @@ def test_a_repository_without_a_version_has_nothing_to_push(repository_folder: P
     result = run_dsvc("push", cwd=repository_folder, code=4)
 
     assert result.stderr.startswith("error: there is no commit to push yet")
+
+
+def test_each_remote_gets_it_and_one_that_fails_keeps_none_of_the_others(work: Path, run_dsvc: RunDsvc) -> None:
+    disk = work.parent / "disk"
+    disk.mkdir()
+    run_dsvc("remote", "add", "broken", "../disk/remote", cwd=work)
+    run_dsvc("remote", "add", "second", "../second", cwd=work)
+    disk.rmdir()
+
+    result = run_dsvc("push", "--all-remotes", cwd=work, code=4)
+
+    assert result.stderr.count("error: ") == 1
+    assert [line for line in result.stderr.splitlines() if line.endswith(":")] == ["origin:", "broken:", "second:"]
+    for name in ("origin", "second"):
+        assert run_dsvc("push", "-q", "--json", name, cwd=work).lines[0].endswith('"status":"unchanged"}')
+
+
+def test_all_remotes_take_neither_one_remote_nor_an_upstream(work: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("push", "--all-remotes", "origin", cwd=work, code=2)
+    run_dsvc("push", "--all-remotes", "-u", cwd=work, code=2)

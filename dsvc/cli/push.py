@@ -1,15 +1,16 @@
 """dsvc push: what is here goes to a remote."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from dsvc.cli import console
-from dsvc.cli.errors import Failure, UsageError
+from dsvc.cli.errors import Failure, UsageError, report
 from dsvc.cli.exchange import open_remote, print_json, remote_hints, show_refs, transferred
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
 from dsvc.config import set_value
+from dsvc.errors import DsvcError
 from dsvc.log.refs import HEADS
 from dsvc.transport.address import redact
 from dsvc.transport.push import PushRejectedError, push
@@ -41,6 +42,7 @@ def command(
     ] = False,
     all: Annotated[bool, option("--all", "--branches", help="Push all branches.")] = False,
     tags: Annotated[bool, option("--tags", help="Push all tags too.")] = False,
+    all_remotes: Annotated[bool, option("--all-remotes", help="Push to each remote, one after another.")] = False,
     force: Annotated[bool, option("-f", "--force", help="Move refs wherever they were.")] = False,
     delete: Annotated[bool, option("-d", "--delete", help="Remove the named refs there.")] = False,
     dry_run: DryRun = False,
@@ -48,7 +50,7 @@ def command(
     verbose: Verbose = False,
     quiet: Quiet = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Send versions and data to a remote.
 
     Without *REFSPEC*, the current branch goes to the branch of the same name. Without *REMOTE*, it
@@ -61,11 +63,15 @@ def command(
 
     A folder that is not there yet, or is empty, becomes a store at the first push.
 
+    With `--all-remotes`, each remote gets it; one that fails keeps none of the others from getting it, and the exit
+    code is that of the first that failed.
+
     Examples:
         $ dsvc push
         $ dsvc push -u origin main
         $ dsvc push --all --tags backup
         $ dsvc push origin --delete old-idea
+        $ dsvc push --all-remotes --all
 
     Exit status:
         5 a ref was rejected; all others were pushed
@@ -77,30 +83,84 @@ def command(
     worktree = open_worktree()
     branch = worktree.session(worktree.store.state()).branch
     short = None if branch is None else branch.removeprefix(HEADS)
-    name = remote or default_remote(worktree.config, short)
-    with remote_hints(name):
-        other = open_remote(worktree, name)
     wanted = [] if delete else _refspecs(refspecs, branch, all=all, tags=tags, force=force)
     if delete and not refspecs:
         message = "`--delete` needs the refs to remove"
         raise UsageError(message)
-    try:
-        with remote_hints(name), progress_bar() as progress:
-            pushed = push(
-                worktree.store,
-                other,
-                wanted,
-                delete=refspecs if delete else (),
-                dry_run=dry_run,
-                threads=workers(worktree.config, jobs).jobs,
-                progress=progress,
-            )
-    except PushRejectedError as error:
-        _report(error.exchange, other, dry_run=dry_run, verbose=verbose, json=json)
-        raise Failure(str(error), code=_CONFLICT, hint=rejection_hint(error)) from error
-    _report(pushed, other, dry_run=dry_run, verbose=verbose, json=json)
-    if set_upstream and not dry_run:
-        _follow(worktree, name, pushed)
+    pushing = _Pushing(worktree, wanted, refspecs if delete else (), jobs, dry_run, verbose, json)
+    if not all_remotes:
+        name = remote or default_remote(worktree.config, short)
+        pushed = pushing.to(name)
+        if set_upstream and not dry_run:
+            _follow(worktree, name, pushed)
+        return 0
+    if set_upstream:
+        message = "a branch follows one remote: `-u` and `--all-remotes` do not go together"
+        raise UsageError(message)
+    # The first word is no remote then, but what to push.
+    if remote is not None:
+        message = f"`--all-remotes` pushes to each remote, so `{remote}` cannot be named as well"
+        raise UsageError(message, hint="to push other refs than the current branch, use `--all` or `--tags`")
+    return _to_all(pushing)
+
+
+class _Pushing(NamedTuple):
+    """What is pushed, to whichever remote."""
+
+    worktree: Worktree
+    wanted: list[Refspec]
+    delete: tuple[str, ...]
+    jobs: int | None
+    dry_run: bool
+    verbose: bool
+    json: bool
+
+    def to(self, name: str) -> Exchange:
+        """Push to the remote *name*, and say what became of it."""
+        with remote_hints(name):
+            other = open_remote(self.worktree, name)
+        try:
+            with remote_hints(name), progress_bar() as progress:
+                pushed = push(
+                    self.worktree.store,
+                    other,
+                    self.wanted,
+                    delete=self.delete,
+                    dry_run=self.dry_run,
+                    threads=workers(self.worktree.config, self.jobs).jobs,
+                    progress=progress,
+                )
+        except PushRejectedError as error:
+            self._report(error.exchange, other)
+            raise Failure(str(error), code=_CONFLICT, hint=rejection_hint(error)) from error
+        self._report(pushed, other)
+        return pushed
+
+    def _report(self, pushed: Exchange, other: Remote) -> None:
+        if self.json:
+            print_json(pushed)
+            return
+        line = transferred(pushed, "would send" if self.dry_run else "sent")
+        if line:
+            console.say(line)
+        if not show_refs(pushed.updates, f"To {redact(other.address)}", verbose=self.verbose):
+            console.say("Everything up-to-date")
+
+
+def _to_all(pushing: _Pushing) -> int:
+    """Push to every remote; return the exit code of the first that failed, 0 if none did."""
+    code = 0
+    for name in pushing.worktree.config.remotes():
+        if pushing.json:
+            console.out_json({"kind": "remote", "name": name})
+        else:
+            console.say(f"{name}:")
+        try:
+            pushing.to(name)
+        except DsvcError as error:
+            failed = report(error)
+            code = code or failed
+    return code
 
 
 def rejection_hint(error: PushRejectedError) -> str:
@@ -123,17 +183,6 @@ def _refspecs(texts: tuple[str, ...], branch: str | None, *, all: bool, tags: bo
             raise UsageError(message, hint="say where it is to go: `dsvc push REMOTE HEAD:BRANCH`")
         wanted.append(Refspec("HEAD", branch))
     return [Refspec(each.source, each.target, force=True) for each in wanted] if force else wanted
-
-
-def _report(pushed: Exchange, other: Remote, *, dry_run: bool, verbose: bool, json: bool) -> None:
-    if json:
-        print_json(pushed)
-        return
-    line = transferred(pushed, "would send" if dry_run else "sent")
-    if line:
-        console.say(line)
-    if not show_refs(pushed.updates, f"To {redact(other.address)}", verbose=verbose):
-        console.say("Everything up-to-date")
 
 
 def _follow(worktree: Worktree, name: str, pushed: Exchange) -> None:
