@@ -147,7 +147,7 @@ def test_each_remote_gets_it_and_one_that_fails_keeps_none_of_the_others(work: P
     result = run_dsvc("push", "--all-remotes", cwd=work, code=4)
 
     assert result.stderr.count("error: ") == 1
-    assert [line for line in result.stderr.splitlines() if line.endswith(":")] == ["origin:", "broken:", "second:"]
+    assert [line for line in result.stderr.splitlines() if line.endswith(":")] == ["broken:", "origin:", "second:"]
     for name in ("origin", "second"):
         assert run_dsvc("push", "-q", "--json", name, cwd=work).lines[0].endswith('"status":"unchanged"}')
 
