@@ -4,23 +4,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 
-def test_an_interrupted_add_ends_quietly_and_stages_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+PROGRAM = [sys.executable, "-m", "dsvc"]
+
+
+@pytest.fixture
+def adding(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
+    """An `add` in a process group of its own: two batches are with its workers, and the scan waits at a pipe."""
     root = tmp_path / "w"
     root.mkdir()
-    program = [sys.executable, "-m", "dsvc"]
-    subprocess.run([*program, "init", "-q"], cwd=root, env=environment, check=True)
+    subprocess.run([*PROGRAM, "init", "-q"], cwd=root, env=environment, check=True)
     for number in range(9000):
         (root / f"{number}").write_bytes(b"%d" % number)
-    # The scan comes to this pipe when two batches are on their way to the workers.
     stop = root / "zz"
     stop.mkdir()
     os.mkfifo(stop / ".dsvcignore")
-
     running = subprocess.Popen(
-        [*program, "add", "-A", "-j", "2"],
+        [*PROGRAM, "add", "-A", "-j", "2"],
         cwd=root,
         env=environment,
         stderr=subprocess.PIPE,
@@ -28,13 +32,35 @@ def test_an_interrupted_add_ends_quietly_and_stages_nothing(environment: dict[st
     )
     # Opening the pipe for writing returns once the scan has it open for reading.
     with running, (stop / ".dsvcignore").open("wb"):
-        os.killpg(running.pid, signal.SIGINT)
-        said = running.stderr.read() if running.stderr else b""
+        yield root, running
 
-    assert running.returncode == 130
+
+def said_by(running: "subprocess.Popen[bytes]") -> bytes:
+    """What was said by all processes of the command until the last of them has ended."""
+    assert running.stderr is not None
+    return running.stderr.read()
+
+
+def test_an_interrupted_add_ends_quietly_and_stages_nothing(
+    adding: tuple[Path, "subprocess.Popen[bytes]"], environment: dict[str, str]
+) -> None:
+    root, running = adding
+
+    os.killpg(running.pid, signal.SIGINT)
+    said = said_by(running)
+
+    assert running.wait() == 130
     assert b"Traceback" not in said
-    (stop / ".dsvcignore").unlink()
+    (root / "zz/.dsvcignore").unlink()
     told = subprocess.run(
-        [*program, "status", "-s", "-uno"], cwd=root, env=environment, check=True, capture_output=True
+        [*PROGRAM, "status", "-s", "-uno"], cwd=root, env=environment, check=True, capture_output=True
     )
     assert told.stdout == b""
+
+
+def test_the_workers_of_a_command_that_is_killed_end_too(adding: tuple[Path, "subprocess.Popen[bytes]"]) -> None:
+    _, running = adding
+
+    os.kill(running.pid, signal.SIGKILL)
+
+    assert b"Traceback" not in said_by(running)
