@@ -33,7 +33,7 @@ __all__ = [
     "unset_value",
 ]
 
-Value = str | int | tuple[str, ...]
+Value = str | bool | int | tuple[str, ...]
 Layer = Mapping[str, Value]
 
 
@@ -97,7 +97,28 @@ _ALL_KEYS: Final = (
         kind=int,
         minimum=1,
     ),
-    Key("remote.*.url", None, "Where a remote's store is."),
+    Key("remote.*.url", None, "Where a remote's store is; see dsvc-remotes(7)."),
+    Key("remote.*.endpoint", None, "The URL of the service, where it is not the vendor's own."),
+    Key("remote.*.region", None, "The region of the bucket."),
+    Key("remote.*.profile", None, "The profile with the credentials, in the files of the AWS tools."),
+    Key(
+        "remote.*.key-file", None, "The file with the credentials: a private key for SSH, a service account's for GCS."
+    ),
+    Key("remote.*.secret-env", None, "The environment variable with the secret; see dsvc-remotes(7)."),
+    Key("remote.*.storage-class", None, "The storage class of what is written."),
+    Key("remote.*.anonymous", None, "Whether to come without credentials, as to a public bucket.", kind=bool),
+    Key("remote.*.read-only", None, "Whether writing is refused here already.", kind=bool),
+    Key(
+        "remote.*.single-writer",
+        None,
+        "Whether nobody else ever writes, so that a store serves that cannot create exclusively.",
+        kind=bool,
+    ),
+    Key("remote.*.mirror", None, "Whether it is to be a copy of another one.", kind=bool),
+    Key("remote.*.order", 0, "Which remote is asked first for data that several have: the lowest.", kind=int),
+    Key("remote.*.bandwidth", None, "How many bytes may travel each way in a second, such as `20M`."),
+    Key("remote.*.timeout", 30, "How many seconds to wait for an answer.", kind=int, minimum=1),
+    Key("remote.*.deadline", 120, "How many seconds to try the same again for.", kind=int, minimum=1),
     Key("branch.*.remote", None, "The remote that a branch is pushed to and pulled from."),
     Key("branch.*.merge", None, "The branch of that remote that a branch follows."),
 )
@@ -153,7 +174,7 @@ class Config(msgspec.Struct, frozen=True):
 
     def items(self) -> Iterator[tuple[str, Value]]:
         """Yield each key that has a value, with it, in alphabetical order."""
-        names = {name for name, key in KEYS.items() if key.default is not None}
+        names = {name for name, key in KEYS.items() if key.default is not None and "*" not in name}
         names.update(*(layer for _, layer in self.layers()))
         for name in sorted(names):
             value = self.get(name)
@@ -169,6 +190,10 @@ class Config(msgspec.Struct, frozen=True):
         """Return the value of a key that holds a number."""
         value = self.get(name)
         return value if isinstance(value, int) else 0
+
+    def flag(self, name: str) -> bool:
+        """Return the value of a key that is true or false."""
+        return self.get(name) is True
 
     def words(self, name: str) -> tuple[str, ...]:
         """Return the value of a key that holds a list."""
@@ -189,6 +214,19 @@ class Config(msgspec.Struct, frozen=True):
         }
 
 
+# As git reads them.
+_FLAGS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
 def parse_value(name: str, text: str) -> Value:
     """Return the value that *text* is for the key *name*; lists have commas between their words.
 
@@ -200,6 +238,8 @@ def parse_value(name: str, text: str) -> Value:
     raw: object = text
     if key.kind is int:
         raw = int(text) if text.removeprefix("-").isdecimal() else text
+    elif key.kind is bool:
+        raw = _FLAGS.get(text.lower(), text)
     elif key.kind is tuple:
         raw = [word.strip() for word in text.split(",") if word.strip()]
     return _checked(key, name, raw)
@@ -207,6 +247,8 @@ def parse_value(name: str, text: str) -> Value:
 
 def format_value(value: Value) -> str:
     """Return *value* as `parse_value` reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -234,6 +276,10 @@ def _number_problem(key: Key, raw: object) -> str | None:
     return None
 
 
+def _flag_problem(_key: Key, raw: object) -> str | None:
+    return None if isinstance(raw, bool) else f"must be true or false, not {raw!r}"
+
+
 def _words_problem(key: Key, raw: object) -> str | None:
     if not isinstance(raw, list) or not raw:
         return f"must be a list of words, not {raw!r}"
@@ -243,6 +289,7 @@ def _words_problem(key: Key, raw: object) -> str | None:
 
 _PROBLEMS: Final[dict[type, Callable[[Key, object], str | None]]] = {
     str: _text_problem,
+    bool: _flag_problem,
     int: _number_problem,
     tuple: _words_problem,
 }

@@ -11,13 +11,15 @@ from typing import Final
 
 __all__ = ["edit_toml"]
 
+Value = str | bool | int | tuple[str, ...]
+
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER: Final = re.compile(r"\s*\[")
 
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 
 
-def edit_toml(text: str, name: str, value: str | int | tuple[str, ...] | None) -> str:
+def edit_toml(text: str, name: str, value: Value | None) -> str:
     """Return *text* with the dotted key *name* set to *value*, or removed where that is None.
 
     The first part of *name* and the last are one word each; what is between is one name.
@@ -53,9 +55,11 @@ def _quote(text: str) -> str:
     return '"' + "".join(_ESCAPES.get(letter, letter) for letter in text) + '"'
 
 
-def _format(value: str | int | tuple[str, ...]) -> str:
+def _format(value: Value) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_quote(word) for word in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return _quote(value) if isinstance(value, str) else str(value)
 
 

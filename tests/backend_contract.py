@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsvc.errors import InvalidInputError, NotFoundError, StorageError
@@ -23,7 +23,11 @@ keys = st.tuples(names, names).map("/".join)
 
 
 class BackendContract:
-    """The promises of `Backend`, as tests."""
+    """The promises of `Backend`, as tests. Where each call takes milliseconds, a class does with fewer of them."""
+
+    races = 25
+    values_watched = 40
+    examples = 25
 
     @pytest.fixture
     def backend(self) -> Backend:
@@ -147,7 +151,7 @@ class BackendContract:
         assert list(backend.list("")) == []
 
     def test_two_creators_of_one_key_have_one_winner(self, backend: Backend) -> None:
-        contenders, rounds = 16, 25
+        contenders, rounds = 16, self.races
         start = Barrier(contenders)
 
         def contend(contender: int) -> list[bool]:
@@ -171,7 +175,7 @@ class BackendContract:
             assert backend.read(f"race/{number}") == f"{winners[0]}".encode() * 1000
 
     def test_a_reader_sees_the_whole_value_or_none_of_it(self, backend: Backend) -> None:
-        rounds, value = 40, b"whole" * 200_000
+        rounds, value = self.values_watched, b"whole" * 200_000
         done = Event()
 
         def watch() -> set[int]:
@@ -193,14 +197,16 @@ class BackendContract:
 
         assert watcher.result() <= {len(value)}
 
-    # One test for several classes, each with a backend of its own that is emptied before an example.
-    @settings(
-        max_examples=25,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
-    )
-    @given(values=st.dictionaries(keys, st.binary(max_size=50), max_size=12), data=st.data())
-    def test_it_is_a_mapping(self, backend: Backend, values: dict[str, bytes], data: st.DataObject) -> None:
+    def test_it_is_a_mapping(self, backend: Backend) -> None:
+        # One backend for all examples, emptied before each.
+        @settings(max_examples=self.examples, deadline=None)
+        @given(values=st.dictionaries(keys, st.binary(max_size=50), max_size=12), data=st.data())
+        def check(values: dict[str, bytes], data: st.DataObject) -> None:
+            self._check_mapping(backend, values, data)
+
+        check()
+
+    def _check_mapping(self, backend: Backend, values: dict[str, bytes], data: st.DataObject) -> None:
         for key, _ in list(backend.list("")):
             backend.delete(key)
         for key, value in values.items():

@@ -12,7 +12,9 @@ from typing import Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
-__all__ = ["PROJECT", "Result", "RunDsvc"]
+from tests.stores import stores
+
+__all__ = ["PROJECT", "Result", "RunDsvc", "stores"]
 
 PROJECT = Path(__file__).parents[1]
 

@@ -40,7 +40,8 @@ def test_a_relative_address_means_the_same_in_every_folder(repository_folder: Pa
     [
         (["add", "origin", "../other"], 5),
         (["add", "bad/name", "../other"], 2),
-        (["add", "new", "s3://bucket/key"], 2),
+        (["add", "new", "ftp://host/folder"], 2),
+        (["add", "new", "s3:///key"], 2),
         (["add", "new", "sftp://ada:secret@host/x"], 2),
         (["add", "new", "/no/such/folder/here"], 4),
         (["add", "new", "."], 10),

@@ -14,10 +14,11 @@ from tests.conftest import RunDsvc
 
 # What draws, and what speaks to clouds, services and databases of others.
 SELDOM_NEEDED = {
-    "adlfs", "azure", "asyncio", "botocore", "boto3", "dask", "distributed", "duckdb", "gcsfs", "google", "mlflow",
+    "adlfs", "azure", "asyncio", "fsspec", "botocore", "boto3", "dask", "distributed", "duckdb", "gcsfs", "google", "mlflow",
     "paramiko", "platformdirs", "pydantic", "requests", "rich", "s3fs", "starlette", "typer", "aiohttp",
     "inspect", "multiprocessing", "subprocess", "typing_extensions",
 }  # fmt: skip
+BEHIND_NETWORKS = {"adlfs", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google", "paramiko", "s3fs"}
 
 
 def _loaded(words: list[str], environment: dict[str, str], folder: Path) -> set[str]:
@@ -80,3 +81,40 @@ def test_a_command_leaves_no_open_database_behind(repository_folder: Path, run_d
     run_dsvc("add", ".", cwd=repository_folder)
 
     assert list((repository_folder / ".dsvc").glob("worktree.db-*")) == []
+
+
+def test_a_remote_on_disk_loads_nothing_of_those_behind_a_network(
+    environment: dict[str, str], repository_folder: Path, run_dsvc: RunDsvc
+) -> None:
+    (repository_folder / "file").write_text("data")
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "First", cwd=repository_folder)
+
+    for words in (["remote", "add", "origin", "../remote"], ["push"], ["fetch"], ["remote", "-v"]):
+        loaded = _loaded(words, environment, repository_folder)
+
+        assert _packages(loaded) & BEHIND_NETWORKS == set()
+        assert "dsvc.storage.object_store" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("address", "needed"),
+    [
+        ("s3://bucket/x", "s3fs"),
+        ("gs://bucket/x", "gcsfs"),
+        ("az://container/x", "adlfs"),
+        ("sftp://host/x", "paramiko"),
+    ],
+)
+def test_an_address_loads_the_packages_of_its_own_kind_only(
+    environment: dict[str, str], tmp_path: Path, address: str, needed: str
+) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom dsvc.transport.address import open_backend\n"
+        f"open_backend({address!r}, Path('/'))\nprint(*sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert _packages(set(ended.stdout.split())) & {"s3fs", "gcsfs", "adlfs", "paramiko"} == {needed}

@@ -121,7 +121,7 @@ def _key_name(key: Key) -> str:
 
 
 def _key_text(key: Key) -> str:
-    kind = {int: "A whole number.", tuple: "A list.", str: ""}[key.kind]
+    kind = {bool: "True or false.", int: "A whole number.", tuple: "A list.", str: ""}[key.kind]
     default = f"Default: `{format_value(key.default)}`." if key.default is not None else ""
     variable = f"Environment: `{key.environment}`." if key.environment else ""
     return " ".join(part for part in (key.help, kind, default, variable) if part)

@@ -84,7 +84,8 @@ def make_context(config: Config, *, attended: bool = True) -> "Context":
     from dsvc.model.context import Context
 
     signature = cache(lambda: author(config, attended=attended))
-    return Context(author=signature, actor=actor(), command=_run.get("command", "dsvc"), now=now, nonce=nonce)
+    command = _run.get("command", "dsvc")
+    return Context(author=signature, actor=actor(), command=command, now=now, nonce=nonce, environment=dict(os.environ))
 
 
 def open_worktree(folder: Path | None = None, *, attended: bool = True) -> "Worktree":

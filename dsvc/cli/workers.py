@@ -35,8 +35,10 @@ def _pool(jobs: int) -> "Executor":
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # Forking takes 5 ms where a new interpreter takes 150; it is safe before there are threads (macOS has some).
-    method = "fork" if sys.platform == "linux" else "spawn"
+    # Forking takes 5 ms where a new interpreter takes 150; it is safe before there are threads (macOS has some, and
+    # so has a remote behind a network: once one was opened, its loop and its connections would not survive).
+    has_threads = sys.platform != "linux" or "dsvc.storage.object_store" in sys.modules
+    method = "spawn" if has_threads else "fork"
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context(method), initializer=_begin)
 
 

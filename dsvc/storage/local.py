@@ -13,9 +13,10 @@ from typing import Final
 
 from dsvc.errors import NoSpaceError, StorageError
 from dsvc.storage.backend import KeyExistsError, KeyNotFoundError, check_key, check_prefix
+from dsvc.storage.faults import ReadOnlyRemoteError
 from dsvc.storage.temporary import remove_stale, temporary_name
 
-__all__ = ["LocalBackend", "make_folder", "storage_error", "sync_file", "sync_folder"]
+__all__ = ["LocalBackend", "ReadOnlyFolder", "make_folder", "storage_error", "sync_file", "sync_folder"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -239,3 +240,30 @@ class LocalBackend:
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise storage_error(error, f"delete {self.path(key)}") from error
+
+
+class ReadOnlyFolder(LocalBackend):
+    """A folder in which nothing is changed, because its owner says so."""
+
+    def write(self, key: str, value: Buffer) -> None:
+        """Refuse."""
+        del key, value
+        raise ReadOnlyRemoteError(str(self.root))
+
+    def create(self, key: str, value: Buffer) -> None:
+        """Refuse."""
+        del key, value
+        raise ReadOnlyRemoteError(str(self.root))
+
+    def adopt(self, temporary: Path, key: str) -> None:
+        """Refuse."""
+        del temporary, key
+        raise ReadOnlyRemoteError(str(self.root))
+
+    def delete(self, key: str) -> None:
+        """Refuse."""
+        del key
+        raise ReadOnlyRemoteError(str(self.root))
+
+    def tidy(self) -> None:
+        """Leave what others have left."""

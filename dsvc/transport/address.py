@@ -3,16 +3,19 @@
 import os
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from dsvc.errors import InvalidInputError
 from dsvc.log.store import CONFIG_KEY
 from dsvc.storage.backend import Backend
-from dsvc.storage.local import LocalBackend
+from dsvc.storage.faults import MissingExtraError
+from dsvc.storage.local import LocalBackend, ReadOnlyFolder
 from dsvc.storage.memory import MemoryBackend
+from dsvc.storage.settings import NO_SETTINGS, Settings
 
 __all__ = [
     "CredentialsInAddressError",
@@ -42,6 +45,10 @@ class CredentialsInAddressError(InvalidInputError):
         super().__init__(f"the address {redact(address)} holds a password, and would be stored as it is")
 
 
+def _kinds() -> str:
+    return ", ".join(f"{scheme}://" for scheme in _REMOTE)
+
+
 def redact(address: str) -> str:
     """Return *address* with the password in it, if there is one, hidden."""
     return _CREDENTIALS.sub(r"\1:***@", address)
@@ -65,8 +72,11 @@ def check_address(address: str) -> str:
     scheme = _scheme(address)
     if scheme and urlsplit(address).password is not None:
         raise CredentialsInAddressError(address)
-    if scheme not in _BACKENDS:
-        message = f"cannot reach {redact(address)}: a remote is a folder, given as a path or as file:///path"
+    if scheme not in _BACKENDS and scheme not in _REMOTE:
+        message = f"cannot reach {redact(address)}: a remote is a folder, as a path or file:///path, or {_kinds()}"
+        raise UnsupportedAddressError(message)
+    if scheme in _REMOTE and not urlsplit(address).netloc:
+        message = f"the address {redact(address)} names no {'machine' if scheme == 'sftp' else 'bucket'}"
         raise UnsupportedAddressError(message)
     return address
 
@@ -87,14 +97,29 @@ def resolve_address(address: str, base: Path) -> str:
     return address if folder is None or _scheme(address) else str(folder)
 
 
-def open_backend(address: str, base: Path) -> Backend:
-    """Return the backend at *address*; a path is relative to *base*. Whether a store is there is not looked at.
+def open_backend(address: str, base: Path, settings: Settings = NO_SETTINGS) -> Backend:
+    """Return the backend at *address*, reached as *settings* say; a path is relative to *base*.
+
+    Whether a store is there, or anybody answers, is not looked at.
 
     Raises:
         UnsupportedAddressError: No backend serves it.
         CredentialsInAddressError: It holds a password.
+        MissingExtraError: What it needs is not installed.
     """
-    return _BACKENDS[_scheme(check_address(address))](address, base)
+    scheme = _scheme(check_address(address))
+    if scheme in _BACKENDS:
+        return _BACKENDS[scheme](address, base, settings)
+    kind = _REMOTE[scheme]
+    try:
+        # Here and not above: it loads the packages of a vendor, and each takes half a second.
+        module = import_module(kind.module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dsvc"):
+            raise
+        raise MissingExtraError(scheme, kind.extra) from error
+    opened: Backend = getattr(module, kind.function)(address, settings)
+    return opened
 
 
 def has_worktree(backend: Backend) -> bool:
@@ -102,26 +127,45 @@ def has_worktree(backend: Backend) -> bool:
     return isinstance(backend, LocalBackend) and backend.root.name == _STORE and backend.root.parent.name == _CONTROL
 
 
-def _open_folder(address: str, base: Path) -> Backend:
+def _open_folder(address: str, base: Path, settings: Settings) -> Backend:
     folder = _local_path(address, base)
+    kind = ReadOnlyFolder if settings.read_only else LocalBackend
     for candidate in (folder / _CONTROL / _STORE, folder / _STORE if folder.name == _CONTROL else folder):
         if (candidate / CONFIG_KEY).is_file():
-            return LocalBackend(candidate)
-    return LocalBackend(folder)
+            return kind(candidate)
+    return kind(folder)
 
 
 _memories: Final[dict[str, MemoryBackend]] = {}
 _lock: Final = Lock()
 
 
-def _open_memory(address: str, _base: Path) -> Backend:
+def _open_memory(address: str, _base: Path, _settings: Settings) -> Backend:
     # As fsspec's: one for each name, as long as the process lives.
     with _lock:
         return _memories.setdefault(address.partition("://")[2], MemoryBackend())
 
 
-_BACKENDS: Final[dict[str, Callable[[str, Path], Backend]]] = {
+_BACKENDS: Final[dict[str, Callable[[str, Path, Settings], Backend]]] = {
     "": _open_folder,
     "file": _open_folder,
     "memory": _open_memory,
 }
+
+
+class _Kind(NamedTuple):
+    """Where the backend of a scheme is made, and what has to be installed for it."""
+
+    module: str
+    function: str
+    extra: str
+
+
+_S3: Final = _Kind("dsvc.storage.s3", "open_s3", "s3")
+_GCS: Final = _Kind("dsvc.storage.gcs", "open_gcs", "gcs")
+_AZURE: Final = _Kind("dsvc.storage.azure", "open_azure", "azure")
+_SFTP: Final = _Kind("dsvc.storage.sftp", "open_sftp", "sftp")
+_REMOTE: Final = {
+    "s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS, "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE, "sftp": _SFTP,
+    "ssh": _SFTP,
+}  # fmt: skip

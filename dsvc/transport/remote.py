@@ -17,6 +17,7 @@ from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.mirror import MirroredBackend
+from dsvc.storage.settings import read_settings
 from dsvc.transport.address import has_worktree, open_backend, redact
 from dsvc.transport.position import check_position, known_state, mirror, remember_position
 
@@ -203,7 +204,8 @@ def find_remote(config: Config, control: Path, name: str, context: Context) -> R
     address = config.remotes().get(name)
     if address is None:
         raise RemoteNotFoundError(name)
-    folder, backend = remote_folder(control, name), open_backend(address, control.parent)
+    folder, settings = remote_folder(control, name), read_settings(config, name, context.environment)
+    backend = open_backend(address, control.parent, settings)
     if not isinstance(backend, LocalBackend):
         backend = mirror(folder, backend)
     return Remote(name, address, backend, context, folder)
