@@ -77,6 +77,14 @@ class Stores:
         self._kept[key].append(made)
         return made
 
+    def open(self, name: str, address: str) -> Any:
+        """The backend at *address*."""
+        from dsvc.transport.address import open_backend
+
+        found = open_backend(address, Path("/"), self.settings(name))
+        self._kept.setdefault((name, Settings(profile=address)), []).append(found)
+        return found
+
     def make_bucket(self, name: str, bucket: str) -> None:
         """Make an empty bucket."""
         running = self._running[name]
@@ -90,8 +98,8 @@ class Stores:
 
     def stop(self) -> None:
         """End all servers."""
-        for stores in self._kept.values():
-            stores[0].close()
+        for opened in self._kept.values():
+            opened[0].close()
         for running in self._running.values():
             running.process.stop()
 

@@ -14,8 +14,8 @@ from tests.conftest import RunDsvc
 
 # What draws, and what speaks to clouds, services and databases of others.
 SELDOM_NEEDED = {
-    "adlfs", "azure", "asyncio", "fsspec", "botocore", "boto3", "dask", "distributed", "duckdb", "gcsfs", "google", "mlflow",
-    "paramiko", "platformdirs", "pydantic", "requests", "rich", "s3fs", "starlette", "typer", "aiohttp",
+    "adlfs", "azure", "asyncio", "fsspec", "botocore", "boto3", "dask", "distributed", "duckdb", "gcsfs", "google",
+    "mlflow", "paramiko", "platformdirs", "pydantic", "requests", "rich", "s3fs", "starlette", "typer", "aiohttp",
     "inspect", "multiprocessing", "subprocess", "typing_extensions",
 }  # fmt: skip
 BEHIND_NETWORKS = {"adlfs", "aiohttp", "asyncio", "azure", "botocore", "fsspec", "gcsfs", "google", "paramiko", "s3fs"}

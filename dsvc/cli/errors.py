@@ -66,16 +66,29 @@ _FSCK: Final = "to see what is damaged, run `dsvc fsck`"
 
 _HINTS: Final[dict[str, str]] = {
     "NotARepositoryError": "to make a repository here, run `dsvc init`",
+    "AccessDeniedError": "ask its owner for the right to list, read and write there; without the one to list, "
+    "what is not there yet is refused too",
+    "BucketNotFoundError": "dsvc makes no buckets: make it with the vendor's tools, or correct the address",
     "BusyError": "another dsvc is at work here; wait for it, then try again",
     "CorruptionError": _FSCK,
+    "CredentialsExpiredError": "log in again, then run the same command again; nothing was lost",
+    "CredentialsRefusedError": "see dsvc-remotes(7) for where credentials come from, and check the name of the profile",
     "DestinationExistsError": "to overwrite a file, use `dsvc mv --force`",
     "FileChangingError": "run the same command again once nothing writes to it; nothing was staged",
+    "HostKeyError": "connect once with `ssh`, which shows the key and remembers it; a changed one may be an attack",
     "IgnoredPathError": "to add it all the same, use `dsvc add --force`",
     "KeyNotFoundError": _FSCK,
     "LocalChangesError": "commit them, or give them up with `dsvc restore`",
+    "NoConditionalWritesError": "use another service; or, if nobody else ever writes there, set "
+    "`remote.NAME.single-writer` to true",
+    "NoCredentialsError": "see dsvc-remotes(7) for where they come from, or name a profile in `remote.NAME.profile`",
     "NothingToCommitError": "to stage what changed, run `dsvc add`; `dsvc status` shows what that is",
     "ObjectNotFoundError": _FSCK,
+    "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
+    "TlsError": "check the address, and the certificate of the service; a private one's is named by `AWS_CA_BUNDLE` or "
+    "`SSL_CERT_FILE`",
+    "UnreachableError": "check the address and the network, then run the same command again; nothing was lost",
     "UnsavedChangesError": "to remove them all the same, use `dsvc rm --force`; to keep the files, `--cached`",
     "UnsupportedFormatError": "a newer dsvc wrote this; update yours",
     "NoSpaceError": "free some room, then run the same command again; nothing was lost",
@@ -132,6 +145,8 @@ def hint(error: BaseException) -> str | None:
         return error.hint or "see `dsvc help`"
     if isinstance(error, Failure):
         return error.hint
+    if type(error).__name__ == "MissingExtraError":
+        return f"run `pip install 'dsvc[{getattr(error, 'extra', 'all')}]'`"
     return _nearest(error, _HINTS)
 
 

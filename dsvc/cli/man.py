@@ -112,7 +112,7 @@ def _config_page() -> list[str]:
     lines += roff.section("Examples", roff.verbatim(_EXAMPLE))
     lines += roff.section("Files", roff.definitions(_FILES[:2]))
     return lines + roff.section(
-        "See also", [", ".join(map(_page_name, ("dsvc(1)", "dsvc-config(1)", "dsvc-concepts(7)")))]
+        "See also", [", ".join(map(_page_name, ("dsvc(1)", "dsvc-config(1)", "dsvc-remotes(7)", "dsvc-concepts(7)")))]
     )
 
 
@@ -152,7 +152,7 @@ _FILES: Final = (
     (".dsvcignore", "Patterns of files that are not added, in the syntax of gitignore(5)."),
 )
 
-_GUIDES: Final = ("dsvc-concepts(7)", "dsvc-config(5)", "dsvc-format(5)")
+_GUIDES: Final = ("dsvc-concepts(7)", "dsvc-remotes(7)", "dsvc-config(5)", "dsvc-format(5)")
 
 _CONFIGURATION: Final = (
     "A value comes from the first of these that has one:",

@@ -15,6 +15,7 @@ __all__ = [
     "Backend",
     "KeyExistsError",
     "KeyNotFoundError",
+    "Listing",
     "LocalFiles",
     "ReadableFiles",
     "UnknownOutcomeError",
@@ -155,3 +156,11 @@ class LocalFiles(Protocol):
 
     def adopt(self, temporary: Path, key: str) -> None:
         """Make the file *temporary* the value of *key*, durably; it must be synced already."""
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """The power of a backend to say what else is there, where that takes a request."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all that is there, also of what is no key."""

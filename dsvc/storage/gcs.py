@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import md5
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from gcsfs.core import GCSFileSystem
@@ -26,6 +26,7 @@ from dsvc.storage.settings import Settings
 
 __all__ = ["open_gcs"]
 
+_GOOGLE: Final = ".googleapis.com"
 _THROTTLED: Final = {"rateLimitExceeded", "userRateLimitExceeded"}
 
 
@@ -59,20 +60,26 @@ class GcsDriver:
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._system = GCSFileSystem(
-                token="anon" if self._settings.anonymous else self._settings.key_file,
-                project=self._settings.profile or "",
-                endpoint_url=self._settings.endpoint,
-                skip_instance_cache=True,
-                use_listings_cache=False,
-            )
+            self._system = self._make_system("anon")
             self._base = self._system._location  # noqa: SLF001 (the emulator's, the one for certificates or the usual)
+            # An emulator has no logins, and looking for one on a machine that has none takes seconds.
+            if not self._settings.anonymous and (urlsplit(self._base).hostname or "").endswith(_GOOGLE):
+                self._system = self._make_system(self._settings.key_file)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONCURRENCY),
                 timeout=aiohttp.ClientTimeout(sock_connect=10, sock_read=self._settings.timeout),
                 trust_env=True,
             )
         return self._session
+
+    def _make_system(self, token: str | None) -> Any:
+        return GCSFileSystem(
+            token=token,
+            project=self._settings.profile or "",
+            endpoint_url=self._settings.endpoint,
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
 
     async def _ask(
         self,
@@ -117,7 +124,12 @@ class GcsDriver:
             body.append(io.BytesIO(value), {"Content-Type": "application/octet-stream"})
         condition = {"ifGenerationMatch": "0"} if exclusive else {}
         path = f"/upload/storage/v1/b/{self._bucket}/o"
-        await self._ask("POST", path, {"fields": "generation", "uploadType": "multipart", **condition}, body)
+        try:
+            await self._ask("POST", path, {"fields": "generation", "uploadType": "multipart", **condition}, body)
+        except _AnswerError as error:
+            if error.status == 404:
+                raise BucketNotFoundError(self._bucket) from error
+            raise
 
     async def remove(self, name: str) -> None:
         """Remove *name*."""

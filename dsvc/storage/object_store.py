@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeVar
 
 from fsspec.asyn import get_loop
 
-from dsvc.errors import InvalidInputError, StorageError
+from dsvc.errors import DsvcError, InvalidInputError, StorageError
 from dsvc.storage.backend import (
     KeyExistsError,
     KeyNotFoundError,
@@ -39,7 +39,9 @@ Result = TypeVar("Result")
 
 # Requests in flight, of all threads together. More does not make a bucket faster, and each takes a connection.
 CONCURRENCY: Final = 32
-# A create is not idempotent: only what surely did not happen is tried again here. The log does the rest.
+# A create is not idempotent: only what surely did not happen is tried again here. The log does the rest. (aiohttp
+# sends a PUT once more where a connection breaks, and cannot be told not to; so "it is there" may be our own.)
+_NOTHING_DONE: Final = (FaultKind.FINAL, FaultKind.UNREACHED, FaultKind.ABSENT)
 _HARMLESS: Final = frozenset({FaultKind.BUSY, FaultKind.UNREACHED})
 
 
@@ -88,6 +90,7 @@ class ObjectStore:
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._pending: set[Future[object]] = set()
         self._answered = False
+        self._closed = False
         # At the end of the program too: else each library says in its own way that it was not closed.
         weakref.finalize(self, _close, driver, self._loop)
         self._up, self._down = (
@@ -130,13 +133,14 @@ class ObjectStore:
 
     # What it can do beyond.
 
-    @property
-    def is_vacant(self) -> bool:
-        """Whether there is nothing at all below the address, of ours or of others."""
-        return next(self._names(self._prefix), None) is None
+    def names(self) -> Iterator[str]:
+        """Yield the names of all that is below the address, also of what is no key of ours."""
+        for name, _ in self._names(self._prefix):
+            yield name[len(self._prefix) :]
 
     def close(self) -> None:
-        """Give up whatever other threads still wait for, and close all connections."""
+        """Give up whatever other threads still wait for, close all connections, and make no more."""
+        self._closed = True
         for future in list(self._pending):
             future.cancel()
         _close(self._driver, self._loop)
@@ -158,6 +162,8 @@ class ObjectStore:
             raise StorageError(message)
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         self._pending.add(future)  # type: ignore[arg-type]  # only to cancel it
+        if self._closed:
+            future.cancel()
         try:
             return future.result()
         except CancelledError:
@@ -184,6 +190,8 @@ class ObjectStore:
             )
 
     def _sort(self, error: Exception) -> Fault | None:
+        if isinstance(error, DsvcError):
+            return Fault(FaultKind.FINAL, error)
         fault = self._driver.sort(error)
         self._answered = self._answered or (fault is not None and fault.kind is not FaultKind.UNREACHED)
         return fault
@@ -224,7 +232,10 @@ class ObjectStore:
     async def _write(self, key: str, value: bytes) -> None:
         if self._up is not None:
             await self._up.take(len(value))
-        await self._asking(key, lambda: self._driver.put(self._name(key), value, exclusive=False))
+        try:
+            await self._retrying(lambda: self._driver.put(self._name(key), value, exclusive=False))
+        except FaultError as failure:
+            raise failure.fault.error from failure
 
     async def _create(self, key: str, value: bytes) -> None:
         if self._settings.single_writer:
@@ -237,7 +248,7 @@ class ObjectStore:
         except FaultError as failure:
             if failure.fault.kind is FaultKind.EXISTS and not failure.doubtful:
                 raise KeyExistsError(key) from None
-            if failure.fault.kind in (FaultKind.FINAL, FaultKind.UNREACHED) and not failure.doubtful:
+            if failure.fault.kind in _NOTHING_DONE and not failure.doubtful:
                 raise failure.fault.error from failure
             raise _unknown(key, str(failure.fault.error)) from failure
         except Exception as error:

@@ -176,7 +176,7 @@ class SftpDriver:
                 _rename_exclusively(channel, temporary, name)
             else:
                 _replace(channel, temporary, name)
-        except OSError:
+        except (OSError, StorageError):
             with suppress(OSError, paramiko.SSHException, EOFError):
                 channel.remove(temporary)
             raise
@@ -202,10 +202,19 @@ class SftpDriver:
             self._make_folder(channel, posixpath.dirname(folder))
             try:
                 channel.mkdir(folder)
-            except OSError:
-                # Another one was faster, or it cannot be.
-                channel.stat(folder)
+            except OSError as error:
+                self._check_made(channel, folder, error)
         self._known.add(folder)
+
+    def _check_made(self, channel: paramiko.SFTPClient, folder: str, error: OSError) -> None:
+        """Check that *folder* is there, because another one was faster when making it ended in *error*."""
+        try:
+            channel.stat(folder)
+        except FileNotFoundError:
+            if isinstance(error, PermissionError):
+                raise error from None
+            message = f"cannot make the folder {folder} at {self._address}"
+            raise StorageError(message) from error
 
     def _walk(self, channel: paramiko.SFTPClient, prefix: str) -> Iterator[tuple[str, int]]:
         try:

@@ -14,12 +14,14 @@ from dsvc.log.log import Log, RewoundError
 from dsvc.log.store import CONFIG_KEY, StoreExistsError, StoreNotFoundError
 from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
-from dsvc.storage.backend import Backend
+from dsvc.storage.backend import Backend, Listing
+from dsvc.storage.faults import ReadOnlyRemoteError
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.mirror import MirroredBackend
-from dsvc.storage.settings import read_settings
+from dsvc.storage.settings import NO_SETTINGS, Settings, read_settings
 from dsvc.transport.address import has_worktree, open_backend, redact
 from dsvc.transport.position import check_position, known_state, mirror, remember_position
+from dsvc.transport.probe import PROBE_PREFIX, is_probed, needs_probe, probe, remember_probe
 
 __all__ = [
     "NoStoreError",
@@ -61,11 +63,11 @@ class NoStoreError(NotFoundError):
 
 
 class NotEmptyError(RefusedError):
-    """A folder that holds other things, and would become a store."""
+    """A place that holds other things, and would become a store."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"{folder} is not empty and is no dsvc store")
-        self.folder = folder
+    def __init__(self, place: Path | str) -> None:
+        super().__init__(f"{place} is not empty and is no dsvc store")
+        self.place = place
 
 
 def check_remote_name(name: str) -> str:
@@ -99,14 +101,23 @@ def default_remote(config: Config, branch: str | None) -> str:
 
 
 class Remote(msgspec.Struct):
-    """The store at *address*; *folder* remembers what is known of it, None for one without a name."""
+    """The store at *address*; *folder* remembers what is known of it, None for one without a name.
+
+    *settings* are those that *backend* was opened with.
+    """
 
     name: str
     address: str
     backend: Backend
     context: Context
     folder: Path | None = None
+    settings: Settings = NO_SETTINGS
     _store: Store | None = None
+
+    @property
+    def origin(self) -> Backend:
+        """The backend over there, without the copy of it that is here."""
+        return self.backend.origin if isinstance(self.backend, MirroredBackend) else self.backend
 
     @property
     def is_store(self) -> bool:
@@ -154,13 +165,21 @@ class Remote(msgspec.Struct):
 
         Raises:
             NotEmptyError: There is something else.
-            NotFoundError: The folder that it would be in is not there.
+            NotFoundError: The folder or the bucket that it would be in is not there.
             StoreGoneError, OtherStoreError, RemoteRewoundError: It is not what it was.
+            ReadOnlyRemoteError: It is configured so.
+            NoConditionalWritesError: Several writers would lose each other's work there.
         """
+        if self.settings.read_only:
+            raise ReadOnlyRemoteError(redact(self.address))
         try:
-            return self.open()
+            store = self.open()
         except NoStoreError:
             self.check_creatable()
+        else:
+            self.check_exclusive()
+            return store
+        self.check_exclusive()
         # Should another first push be faster, its store serves as well.
         with suppress(StoreExistsError):
             Log.create(self.backend, store_id=self.context.nonce())
@@ -174,6 +193,7 @@ class Remote(msgspec.Struct):
             NotFoundError: The folder that it would be in is not there.
         """
         if not isinstance(self.backend, LocalBackend):
+            self._check_vacant()
             return
         folder = self.backend.root
         # A first push that was killed leaves a `tmp`. Last of all: another one may make the store just now.
@@ -184,6 +204,28 @@ class Remote(msgspec.Struct):
             # Perhaps a disk that is not mounted: a store made in its place would vanish under it.
             message = f"{folder.parent} is not there, so no store can be made in it"
             raise NotFoundError(message)
+
+    def _check_vacant(self) -> None:
+        # Others may probe it just now, and one of them may make the store.
+        if isinstance(self.origin, Listing):
+            taken = any(not name.startswith(PROBE_PREFIX) for name in self.origin.names())
+            if taken and not self.is_store:
+                raise NotEmptyError(redact(self.address))
+
+    def check_exclusive(self) -> None:
+        """Check, once for each address, that the store keeps its writers apart; a single one needs nothing of it.
+
+        Raises:
+            NoConditionalWritesError: It does not.
+            StorageError: It could not be found out.
+        """
+        if self.settings.single_writer or not needs_probe(self.origin):
+            return
+        if self.folder is not None and is_probed(self.folder, self.address):
+            return
+        probe(self.origin, redact(self.address), self.context.nonce)
+        if self.folder is not None:
+            remember_probe(self.folder, self.address)
 
     def empty_database(self) -> ObjectDatabase:
         """Return the database of a store that is still to be made."""
@@ -208,4 +250,4 @@ def find_remote(config: Config, control: Path, name: str, context: Context) -> R
     backend = open_backend(address, control.parent, settings)
     if not isinstance(backend, LocalBackend):
         backend = mirror(folder, backend)
-    return Remote(name, address, backend, context, folder)
+    return Remote(name, address, backend, context, folder, settings)
