@@ -1,7 +1,13 @@
 """What a network does to requests, and what backends make of it: the same as if nothing had been, or a clear error."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +21,10 @@ from dsvc.storage.faults import AccessDeniedError, CredentialsExpiredError, NoCo
 from dsvc.storage.object_store import CONCURRENCY, ObjectStore
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
+from tests.conftest import RunDsvc
 from tests.servers.proxy import Action, FaultProxy, Rule
 from tests.stores import Stores
+from tests.transport_support import noise
 
 MIB = 1024 * 1024
 
@@ -263,6 +271,8 @@ def test_a_store_is_made_although_the_answer_is_lost(setting: Setting) -> None:
         (400, "ExpiredToken", CredentialsExpiredError, "have expired"),
         (403, "AccessDenied", AccessDeniedError, "no permission"),
         (403, "InvalidAccessKeyId", StorageError, "does not accept the credentials"),
+        (403, "RequestTimeTooSkewed", StorageError, "clock"),
+        (400, "AuthorizationHeaderMalformed", StorageError, "another region"),
         (501, "NotImplemented", NoConditionalWritesError, "no conditional writes"),
     ],
 )
@@ -319,8 +329,6 @@ def test_requests_in_flight_are_bounded(s3: Setting) -> None:
 
 
 def test_closing_ends_the_waits_of_other_threads(s3: Setting) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     backend = s3.backend(timeout=60)
     backend.write("a/key", b"value")
     s3.proxy.reset(Rule("stall", "GET", times=2))
@@ -332,3 +340,95 @@ def test_closing_ends_the_waits_of_other_threads(s3: Setting) -> None:
 
         for read in reads:
             assert isinstance(read.exception(), StorageError)
+
+
+def test_an_interrupt_ends_the_waits_of_other_threads_only(s3: Setting) -> None:
+    backend = s3.backend(timeout=60)
+    backend.write("a/key", b"value")
+    s3.proxy.reset(Rule("stall", "GET", times=2))
+    with ThreadPoolExecutor(2) as pool:
+        reads = [pool.submit(backend.read, "a/key") for _ in range(2)]
+        while s3.proxy.count("GET") < 2:
+            pass
+        backend.interrupt()
+
+        for read in reads:
+            assert isinstance(read.exception(), StorageError)
+        assert isinstance(pool.submit(backend.read, "a/key").exception(), StorageError)
+    assert backend.read("a/key") == b"value"
+
+
+def test_a_limit_holds_both_ways(s3: Setting) -> None:
+    ticking = Ticking()
+    backend = s3.backend(ticking.clock(), bandwidth=MIB)
+
+    backend.write("a/key", bytes(5 * MIB))
+    assert ticking.time == pytest.approx(4, abs=0.1)
+    backend.read_ranges("a/key", [(number * MIB, MIB) for number in range(5)])
+    assert ticking.time == pytest.approx(8, abs=0.1)
+
+
+def test_a_connection_by_ssh_that_broke_is_opened_anew(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", stores.environment("sshd")["HOME"])
+    backend = stores.open("sshd", stores.address("sshd"))
+    backend.write("a/key", b"value")
+
+    backend._driver._client.get_transport().sock.close()
+
+    assert backend.read_many(["a/key"] * 20) == [b"value"] * 20
+
+
+def test_a_connection_does_not_survive_a_fork(s3: Setting) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from dsvc.errors import StorageError
+from dsvc.transport.address import open_backend
+
+backend = open_backend(sys.argv[1], Path("/"))
+backend.write("a/key", b"value")
+if os.fork() == 0:
+    try:
+        backend.read("a/key")
+    except StorageError:
+        os._exit(7)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code, s3.address], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "7\n"
+
+
+def test_workers_are_started_anew_once_a_network_was_opened() -> None:
+    from dsvc.cli import workers
+
+    # It is loaded with the store that this module tests.
+    pool: Any = workers._pool(1)
+
+    with pool:
+        assert pool._mp_context.get_start_method() == "spawn"
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_push_to_a_network_that_hangs_is_ended_by_ctrl_c(
+    s3: Setting, run_dsvc: RunDsvc, environment: dict[str, str], repository_folder: Path, files: int
+) -> None:
+    env = {**environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3.proxy.port}"}
+    env |= {name: os.environ[name] for name in os.environ if name.startswith("AWS_") and name not in env}
+    # Each commit makes a pack that is large enough to travel whole, and several travel at the same time.
+    for number in range(files):
+        (repository_folder / f"file{number}").write_bytes(noise(number, 17 * MIB))
+        run_dsvc("add", ".", cwd=repository_folder)
+        run_dsvc("commit", "-q", "-m", "One more", cwd=repository_folder)
+    s3.proxy.reset(Rule("stall", "PUT .*/packs/", times=100))
+    words = [sys.executable, "-m", "dsvc", "push", "-q", "-j", "2", s3.address, "main"]
+    process = subprocess.Popen(words, cwd=repository_folder, env=env, stderr=subprocess.PIPE, text=True)
+    while not s3.proxy.count("PUT .*/packs/"):
+        assert process.poll() is None
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert "Traceback" not in said

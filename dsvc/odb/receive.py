@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import Final, cast
 
 from dsvc.model.ids import Kind
 from dsvc.odb.database import ObjectDatabase
@@ -37,7 +37,7 @@ class PackReceiver:
         self, database: ObjectDatabase, backend: Backend, temporary: Callable[[], Path], *, generation: int
     ) -> None:
         self._database = database
-        self._backend = backend
+        self.backend: Final = backend
         self._files = _local_files(backend)
         self._temporary = self._files.temporary if self._files else temporary
         self._generation = generation
@@ -70,16 +70,16 @@ class PackReceiver:
     def _present(self, name: str, length: int) -> bytes | None:
         """Return the ids of the objects in the pack *name* if it arrived before."""
         try:
-            if self._backend.size(pack_key(name)) != length:
+            if self.backend.size(pack_key(name)) != length:
                 return None
-            pack = open_pack(self._backend, name)
-            return pack.footer.ids or b"".join(piece.ids for piece in verified_pieces(self._backend, pack))
+            pack = open_pack(self.backend, name)
+            return pack.footer.ids or b"".join(piece.ids for piece in verified_pieces(self.backend, pack))
         except KeyNotFoundError:
             return None
 
     def _upload(self, source: Backend, pack: StoredPack, name: str) -> bytes:
         pieces = list(verified_pieces(source, pack))
-        self._backend.write(pack_key(name), b"".join((pack.head, *(piece.data for piece in pieces), pack.tail)))
+        self.backend.write(pack_key(name), b"".join((pack.head, *(piece.data for piece in pieces), pack.tail)))
         return b"".join(piece.ids for piece in pieces)
 
     def _write(self, files: LocalFiles, source: Backend, pack: StoredPack, name: str, *, link: bool) -> bytes:
@@ -117,7 +117,7 @@ class PackReceiver:
         packs = list({pack.name: pack for pack in (*self._copied, *made)}.values())
         if not packs:
             return Sealed()
-        return index_packs(self._database, self._backend, packs, generation=self._generation)
+        return index_packs(self._database, self.backend, packs, generation=self._generation)
 
     def _store(self, pack: SealedPack) -> None:
         key = pack_key(pack.name)
@@ -125,7 +125,7 @@ class PackReceiver:
             self._files.adopt(pack.path, key)
             return
         try:
-            self._backend.write(key, pack.path.read_bytes())
+            self.backend.write(key, pack.path.read_bytes())
         finally:
             pack.path.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from dsvc.errors import InvalidInputError, NotFoundError, StorageError
 
 __all__ = [
     "Backend",
+    "Interruptible",
     "KeyExistsError",
     "KeyNotFoundError",
     "Listing",
@@ -21,6 +22,7 @@ __all__ = [
     "UnknownOutcomeError",
     "check_key",
     "check_prefix",
+    "interrupt",
 ]
 
 _KEY: Final = re.compile(r"[a-z0-9_-][a-z0-9_.-]*(/[a-z0-9_-][a-z0-9_.-]*)*")
@@ -164,3 +166,18 @@ class Listing(Protocol):
 
     def names(self) -> Iterator[str]:
         """Yield the names of all that is there, also of what is no key."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """The power of a backend that waits for others to stop waiting."""
+
+    def interrupt(self) -> None:
+        """Make what other threads wait for fail at once, and what they call from now on; this one may go on."""
+
+
+def interrupt(*backends: Backend) -> None:
+    """Let no other thread wait for any of *backends*: Ctrl-C should not wait for a network that hangs."""
+    for backend in backends:
+        if isinstance(backend, Interruptible):
+            backend.interrupt()

@@ -27,6 +27,7 @@ _REFUSED: Final = {
     "NoAuthenticationInformation", "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
 _EXISTING: Final = {"BlobAlreadyExists", "PreconditionFailed", "ConditionNotMet", "UploadIDAlreadyExists"}
+_ELSEWHERE: Final = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _REFUSED_BEFORE: Final = {429, 503}
 _UNCLEAR: Final = {408, 500, 502, 504}
 _SILENT: Final = "nobody answers at {}: {}"
@@ -61,6 +62,10 @@ def _refusal(status: int, code: str, address: str, said: str) -> Exception:
         return CredentialsExpiredError(f"the credentials for {address} have expired")
     if status == 401 or code in _REFUSED:
         return CredentialsRefusedError(f"{address} does not accept the credentials ({said})")
+    if code in _ELSEWHERE:
+        return StorageError(f"{address} is in another region than was asked ({said})")
+    if code == "RequestTimeTooSkewed":
+        return StorageError(f"{address} says that the clock of this machine is wrong")
     if status == 403:
         return AccessDeniedError(f"no permission at {address} ({said})")
     if status == 501:
@@ -72,7 +77,8 @@ def network_fault(error: BaseException, *, address: str, sent: bool) -> Fault:
     """Return what it means that no answer came; *sent* if the request may have been."""
     causes = list(_causes(error))
     if any(isinstance(each, ssl.SSLError | ssl.CertificateError) for each in causes):
-        reason = next((each.verify_message for each in causes if isinstance(each, ssl.SSLCertVerificationError)), "TLS")
+        verdicts = [each.verify_message for each in causes if isinstance(each, ssl.SSLCertVerificationError)]
+        reason = verdicts[0] if verdicts else "the other side speaks no TLS, or none that we trust"
         return Fault(FaultKind.FINAL, TlsError(f"no safe connection to {address}: {reason}"))
     if sent:
         return lost(address)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from dsvc.storage.backend import Backend, KeyNotFoundError
+from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
 from dsvc.storage.local import LocalBackend
 
 __all__ = ["MirroredBackend"]
@@ -115,3 +115,7 @@ class MirroredBackend:
         """Remove *key*, there and from the copy."""
         self.origin.delete(key)
         self.copy.delete(key)
+
+    def interrupt(self) -> None:
+        """Let no other thread wait for the origin."""
+        interrupt(self.origin)

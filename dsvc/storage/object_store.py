@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from threading import get_ident
 from typing import Final, Protocol, TypeVar
 
 from fsspec.asyn import get_loop
@@ -84,13 +85,14 @@ class ObjectStore:
         self._prefix = f"{prefix}/" if prefix else ""
         self._settings = settings
         self._clock = clock or Clock()
-        self._policy = RetryPolicy(deadline=settings.deadline)
+        self._policy = RetryPolicy(deadline=settings.deadline, patience=min(RetryPolicy().patience, settings.deadline))
         self._loop: asyncio.AbstractEventLoop = get_loop()
         self._process = os.getpid()
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._pending: set[Future[object]] = set()
         self._answered = False
         self._closed = False
+        self._only: int | None = None
         # At the end of the program too: else each library says in its own way that it was not closed.
         weakref.finalize(self, _close, driver, self._loop)
         self._up, self._down = (
@@ -138,11 +140,19 @@ class ObjectStore:
         for name, _ in self._names(self._prefix):
             yield name[len(self._prefix) :]
 
+    def interrupt(self) -> None:
+        """Make what other threads wait for fail at once, and what they call from now on; this one may go on."""
+        self._only = get_ident()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        for future in list(self._pending):
+            future.cancel()
+
     def close(self) -> None:
         """Give up whatever other threads still wait for, close all connections, and make no more."""
         self._closed = True
-        for future in list(self._pending):
-            future.cancel()
+        self._cancel()
         _close(self._driver, self._loop)
 
     # How.
@@ -162,12 +172,12 @@ class ObjectStore:
             raise StorageError(message)
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         self._pending.add(future)  # type: ignore[arg-type]  # only to cancel it
-        if self._closed:
+        if self._closed or self._only not in (None, get_ident()):
             future.cancel()
         try:
             return future.result()
         except CancelledError:
-            message = f"the connection to {self.address} was closed"
+            message = f"what was asked of {self.address} is not wanted any more"
             raise StorageError(message) from None
         except BaseException:
             future.cancel()

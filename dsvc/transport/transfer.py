@@ -23,7 +23,7 @@ from dsvc.odb.pack_reader import StoredPack, check_frame, frame_bytes, open_pack
 from dsvc.odb.receive import PackReceiver
 from dsvc.odb.writer import Sealed
 from dsvc.progress import NO_PROGRESS, Progress
-from dsvc.storage.backend import Backend, KeyNotFoundError
+from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
 from dsvc.transport.closure import Closure
 
 __all__ = ["Plan", "Sent", "make_plan", "send"]
@@ -213,7 +213,12 @@ def _send_packs(
         return sum(map(copy, packs))
     # Hashing, decompressing, reading and writing all release the interpreter.
     with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(copy, sorted(packs, key=lambda pack: -pack.length)))
+        try:
+            return sum(pool.map(copy, sorted(packs, key=lambda pack: -pack.length)))
+        except BaseException:
+            # Leaving the pool waits for its threads, and they may wait for a network.
+            interrupt(origin, receiver.backend)
+            raise
 
 
 def _send_frames(

@@ -69,6 +69,7 @@ class FaultProxy:
 
     def __post_init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._active = 0
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -115,12 +116,15 @@ class FaultProxy:
         line = " ".join(request.first.split()[:2])
         rule = next((rule for rule in self.rules if rule.takes(line)), None)
         self.log.append((line, rule.action if rule else ""))
-        self.most = max(self.most, len(self._tasks))
+        self._active += 1
+        self.most = max(self.most, self._active)
         if rule is None:
             answer = await self._forward(request)
+            self._active -= 1
             writer.write(answer.head() + (b"" if line.startswith("HEAD") else answer.body))
             await writer.drain()
         else:
+            self._active -= 1
             await self._act(rule, request, writer)
 
     async def _act(self, rule: Rule, request: _Message, writer: asyncio.StreamWriter) -> None:
