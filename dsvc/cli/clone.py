@@ -1,21 +1,25 @@
 """dsvc clone: a copy of a repository."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
+
 from dsvc.cli import console, session
-from dsvc.cli.errors import Failure
+from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import remote_hints, transferred
 from dsvc.cli.options import Jobs, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.workers import workers
-from dsvc.config import set_value
+from dsvc.config import Value, parse_value, set_value
 from dsvc.log.refs import HEADS, short_name
 from dsvc.model.paths import quote_path
 from dsvc.repository import RepositoryExistsError, create_repository, open_worktree
 from dsvc.storage.local import make_folder, storage_error
+from dsvc.storage.settings import read_settings
 from dsvc.transport.address import folder_of, open_backend, redact, resolve_address
 from dsvc.transport.clone import Cloned, choose_head, clone
 from dsvc.transport.remote import Remote, check_remote_name, find_remote
@@ -42,6 +46,10 @@ def command(
     no_hardlinks: Annotated[
         bool, option("--no-hardlinks", help="Copy packs, even where they could be shared with the remote.")
     ] = False,
+    settings: Annotated[
+        tuple[str, ...],
+        option("-c", "--config", metavar="KEY=VALUE", help="Set *KEY* in the configuration of the clone."),
+    ] = (),
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
@@ -50,15 +58,17 @@ def command(
     All branches and tags come with their data, the address becomes the remote `origin`, and the
     files of the default branch are written: of the one that somebody works on there, else of `main`.
 
-    *ADDRESS* is the folder of a repository, or of a store that was pushed to. On the same
-    filesystem, packs are shared with it by hard links: they never change. `--no-hardlinks` makes a copy
-    that has nothing in common with it, as a backup should.
+    *ADDRESS* is the folder of a repository, or of a store that was pushed to, or one of the others in dsvc-remotes(7);
+    how it is reached may be set with `-c`, as `remote.origin.profile`. On the same filesystem, packs are shared with it
+    by hard links: they never change. `--no-hardlinks` makes a copy that has nothing in common with it, as a backup
+    should.
 
     A clone that was interrupted goes on where it was when the same command is run again.
 
     Examples:
         $ dsvc clone /mnt/nas/images
         $ dsvc clone -b v1.2 ../images old-images
+        $ dsvc clone -c remote.origin.profile=work s3://bucket/images
 
     Exit status:
         5 the folder exists, and is not empty
@@ -70,14 +80,18 @@ def command(
     full = resolve_address(address, Path.cwd())
     check_remote_name(origin)
     root = Path(os.path.normpath(Path.cwd() / (folder or _default_folder(full))))
-    context = session.make_context(session.load_config())
-    source = Remote(redact(address), full, open_backend(full, Path.cwd()), context)
+    wanted = dict(map(_setting, settings))
+    config = session.load_config()
+    config = msgspec.structs.replace(config, flags={**config.flags, **wanted})
+    context = session.make_context(config)
+    reached = read_settings(config, origin, context.environment)
+    source = Remote(redact(address), full, open_backend(full, Path.cwd(), reached), context, settings=reached)
     # All that can be wrong with it is said before anything is made.
     with remote_hints(source.name, full):
         choose_head(source.open().state(), branch)
     _check_free(root, full)
     console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
-    worktree = _make(root, full, origin)
+    worktree = _make(root, full, origin, wanted)
     other = find_remote(worktree.config, worktree.control, origin, worktree.store.context)
     try:
         with remote_hints(origin, full), progress_bar() as progress:
@@ -115,7 +129,15 @@ def _check_free(root: Path, full: str) -> None:
         raise Failure(message, code=_EXISTS)
 
 
-def _make(root: Path, full: str, origin: str) -> Worktree:
+def _setting(text: str) -> tuple[str, Value]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        message = f"`--config` takes KEY=VALUE, not `{text}`"
+        raise UsageError(message)
+    return key, parse_value(key, value)
+
+
+def _make(root: Path, full: str, origin: str, settings: Mapping[str, Value]) -> Worktree:
     control = root / ".dsvc"
     try:
         make_folder(control)
@@ -124,7 +146,8 @@ def _make(root: Path, full: str, origin: str) -> Worktree:
         raise storage_error(error, f"make {quote_path(os.fsencode(root))}") from error
     with suppress(RepositoryExistsError):
         create_repository(root, session.make_context(session.load_config()), store_id=session.nonce())
-    set_value(control / "config.toml", f"remote.{origin}.url", full)
+    for key, value in (*settings.items(), (f"remote.{origin}.url", full)):
+        set_value(control / "config.toml", key, value)
     config = session.load_config(control)
     return open_worktree(control, session.make_context(config), config)
 
