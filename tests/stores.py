@@ -85,6 +85,13 @@ class Stores:
         self._kept.setdefault((name, Settings(profile=address)), []).append(found)
         return found
 
+    def keys(self, name: str, address: str, prefix: str) -> list[str]:
+        """What is below *prefix* at *address*."""
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in self.environment(name).items():
+                patch.setenv(variable, value)
+            return [key for key, _ in self.open(name, address).list(prefix)]
+
     def make_bucket(self, name: str, bucket: str) -> None:
         """Make an empty bucket."""
         running = self._running[name]

@@ -119,7 +119,7 @@ def test_a_folder_with_something_in_it_stays_as_it_is(origin: Path, run_dsvc: Ru
     assert [path.name for path in taken.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(("address", "code"), [("nothing", 4), ("s3://bucket/x", 2), ("sftp://a:b@c/d", 2)])
+@pytest.mark.parametrize(("address", "code"), [("nothing", 4), ("ftp://host/x", 2), ("sftp://a:b@c/d", 2)])
 def test_what_is_no_repository_makes_no_folder(tmp_path: Path, run_dsvc: RunDsvc, address: str, code: int) -> None:
     before = set(tmp_path.iterdir())
 

@@ -57,6 +57,7 @@ def test_a_version_travels_through_each_kind_of_store(
     dsvc("fsck", cwd=clone)
     checks = [json.loads(line) for line in dsvc("remote", "test", "origin", "--json").splitlines()]
     assert {check["state"] for check in checks if check["kind"] == "check"} == {"ok"}
+    assert stores.keys(server, address, "probe/") == []
 
 
 def test_many_who_push_at_once_all_land(stores: Stores, run_dsvc: RunDsvc, tmp_path: Path) -> None:
@@ -189,8 +190,9 @@ def test_a_network_that_is_down_is_a_warning_when_a_remote_is_added(
 ) -> None:
     env = {**stores.environment("ministack"), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
 
-    added = run_dsvc("remote", "add", "origin", "s3://tests/x", cwd=repository_folder, env=env)
-    tried = run_dsvc("remote", "test", "origin", cwd=repository_folder, env=env, code=7)
+    short = ("-c", "remote.origin.deadline=1")
+    added = run_dsvc(*short, "remote", "add", "origin", "s3://tests/x", cwd=repository_folder, env=env)
+    tried = run_dsvc(*short, "remote", "test", "origin", cwd=repository_folder, env=env, code=7)
 
     assert "warning: the remote could not be tried: nobody answers at" in added.stderr
     assert run_dsvc("remote", cwd=repository_folder).lines == ["origin"]
@@ -215,7 +217,7 @@ def test_what_is_wrong_with_a_remote_is_said_in_one_line_with_what_to_do(
     port = stores.running("ministack").port
     env = {**stores.environment("ministack"), **{key: value.format(port=port) for key, value in changed.items()}}
 
-    result = run_dsvc("clone", "-q", address, "clone", env=env, code=code)
+    result = run_dsvc("clone", "-q", "-c", "remote.origin.deadline=1", address, "clone", env=env, code=code)
 
     error, hint = result.stderr.splitlines()
     assert error.startswith("error: ")
@@ -270,6 +272,23 @@ def test_settings_of_a_remote_go_with_it(run_dsvc: RunDsvc, repository_folder: P
     assert not any(line.startswith("remote.origin.") for line in listed)
     run_dsvc("remote", "remove", "backup", cwd=repository_folder)
     assert not any(line.startswith("remote.") for line in run_dsvc("config", "--list", cwd=repository_folder).lines)
+
+
+def test_settings_may_be_given_to_a_clone_and_stay(
+    stores: Stores, run_dsvc: RunDsvc, repository_folder: Path, tmp_path: Path
+) -> None:
+    env, address = dict(stores.environment("ministack")), stores.address("ministack")
+    fill(repository_folder, "data", files=3)
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "First", cwd=repository_folder)
+    run_dsvc("push", "-q", address, "main", cwd=repository_folder, env=env)
+    endpoint = env.pop("AWS_ENDPOINT_URL")
+
+    run_dsvc("clone", "-q", "-c", f"remote.origin.endpoint={endpoint}", address, "clone", env=env)
+    run_dsvc("fetch", cwd=tmp_path / "clone", env=env)
+
+    assert same(repository_folder, tmp_path / "clone")
+    run_dsvc("clone", "-c", "nonsense", address, "other", env=env, code=2)
 
 
 def test_a_secret_comes_from_the_environment_and_is_never_shown(

@@ -5,6 +5,7 @@ import sys
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,9 @@ from dsvc.storage.retry import RetryPolicy
 from dsvc.storage.settings import BadRateError, Settings, parse_rate, read_settings
 from dsvc.transport.address import open_backend
 from dsvc.transport.probe import is_probed, probe, remember_probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -162,11 +166,12 @@ def test_a_folder_that_is_read_only_is_read_and_not_written(tmp_path: Path) -> N
     backend = open_backend(str(tmp_path), Path("/"), Settings(read_only=True))
 
     assert backend.read("a/key") == b"value"
-    for call in (
+    calls: list[Callable[[], None]] = [
         lambda: backend.write("a/key", b"other"),
         lambda: backend.create("a/new", b"other"),
         lambda: backend.delete("a/key"),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(RefusedError):
             call()
     assert backend.read("a/key") == b"value"

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -122,9 +122,10 @@ def open_backend(address: str, base: Path, settings: Settings = NO_SETTINGS) -> 
     return opened
 
 
-def has_worktree(backend: Backend) -> bool:
-    """Tell whether the store is that of a repository where somebody works."""
-    return isinstance(backend, LocalBackend) and backend.root.name == _STORE and backend.root.parent.name == _CONTROL
+def has_worktree(backend: Backend, address: str) -> bool:
+    """Tell whether the store of *backend*, at *address*, is that of a repository where somebody works."""
+    root = backend.root if isinstance(backend, LocalBackend) else PurePosixPath(urlsplit(address).path)
+    return root.name == _STORE and root.parent.name == _CONTROL
 
 
 def _open_folder(address: str, base: Path, settings: Settings) -> Backend:

@@ -127,7 +127,7 @@ class Remote(msgspec.Struct):
     @property
     def has_worktree(self) -> bool:
         """Whether somebody works in the repository that the store is part of."""
-        return has_worktree(self.backend)
+        return has_worktree(self.backend, self.address)
 
     def open(self) -> Store:
         """Return the store, after a look at whether it is what it was.

@@ -113,6 +113,8 @@ def _run_gcs(folder: Path, port: int) -> Running:
 
 
 def _install_azurite() -> None:
+    if shutil.which("npm") is None:
+        _apt("npm")
     folder = FOLDER / "azurite"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -134,14 +136,17 @@ def _run_azurite(folder: Path, port: int) -> Running:
 
 
 def _install_sshd() -> None:
+    _apt("openssh-server")
+
+
+def _apt(package: str) -> None:
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        message = "openssh-server is missing: install it with your system's packages"
+        message = f"{package} is missing: install it with your system's packages"
         raise RuntimeError(message)
     subprocess.run(["apt-get", "update", "-qq"], check=True)
-    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "openssh-server"]
-    subprocess.run(
-        words, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, stdout=subprocess.DEVNULL
-    )
+    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 def _sshd() -> str | None:
