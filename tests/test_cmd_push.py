@@ -119,7 +119,7 @@ def test_the_branch_that_somebody_works_on_there_is_not_moved(work: Path, run_ds
         (["origin", "a b:c"], 4),
         (["origin", "main:a..b"], 2),
         (["--all", "origin", "main"], 2),
-        (["s3://bucket/x", "main"], 2),
+        (["ftp://host/x", "main"], 2),
         (["/no/such/folder", "main"], 4),
     ],
 )

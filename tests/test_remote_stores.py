@@ -234,6 +234,26 @@ def test_a_host_whose_key_is_not_known_is_not_trusted(stores: Stores, run_dsvc: 
     assert "is not known" in result.stderr
 
 
+def test_a_branch_that_somebody_works_on_behind_ssh_stays_where_it_is(
+    stores: Stores, run_dsvc: RunDsvc, repository_folder: Path, tmp_path: Path
+) -> None:
+    env = stores.environment("sshd")
+    address = f"sftp://127.0.0.1:{stores.running('sshd').port}{repository_folder}/.dsvc/store"
+    fill(repository_folder, "first", files=3)
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "First", cwd=repository_folder)
+    run_dsvc("clone", "-q", address, "clone", env=env)
+    fill(tmp_path / "clone", "second", files=3)
+    run_dsvc("add", ".", cwd=tmp_path / "clone")
+    run_dsvc("commit", "-q", "-m", "Second", cwd=tmp_path / "clone")
+
+    refused = run_dsvc("push", cwd=tmp_path / "clone", env=env, code=5)
+    run_dsvc("push", "-q", "origin", "main:other", cwd=tmp_path / "clone", env=env)
+
+    assert "somebody works on that branch there" in refused.stderr
+    assert "other" in run_dsvc("branch", cwd=repository_folder).stdout
+
+
 def test_a_folder_that_may_not_be_written_is_said(stores: Stores, run_dsvc: RunDsvc, repository_folder: Path) -> None:
     env, address = stores.environment("sshd"), stores.address("sshd")
     (repository_folder / "file").write_text("data")

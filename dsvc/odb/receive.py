@@ -78,9 +78,14 @@ class PackReceiver:
             return None
 
     def _upload(self, source: Backend, pack: StoredPack, name: str) -> bytes:
-        pieces = list(verified_pieces(source, pack))
-        self.backend.write(pack_key(name), b"".join((pack.head, *(piece.data for piece in pieces), pack.tail)))
-        return b"".join(piece.ids for piece in pieces)
+        # Filled piece by piece: put together afterwards, each thread would hold the pack twice.
+        value, ids = bytearray(pack.head), []
+        for piece in verified_pieces(source, pack):
+            value += piece.data
+            ids.append(piece.ids)
+        value += pack.tail
+        self.backend.write(pack_key(name), value)
+        return b"".join(ids)
 
     def _write(self, files: LocalFiles, source: Backend, pack: StoredPack, name: str, *, link: bool) -> bytes:
         path = files.temporary()

@@ -22,6 +22,8 @@ from dsvc.storage.settings import Settings
 
 __all__ = ["open_azure"]
 
+Buffer = bytes | bytearray | memoryview
+
 _BLOCKS_IN_FLIGHT: Final = 4
 # The SDK hands over a whole blob at once, whatever it was given; a blob is a pack at most.
 warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
@@ -72,12 +74,12 @@ class AzureDriver:
         found = await self._connected().get_blob_client(name).get_blob_properties(**self._options)
         return int(found.size)
 
-    async def put(self, name: str, value: bytes, *, exclusive: bool) -> None:
+    async def put(self, name: str, value: Buffer, *, exclusive: bool) -> None:
         """Store *value* as *name*."""
         blob = self._connected().get_blob_client(name)
         tier = {"standard_blob_tier": self._settings.storage_class} if self._settings.storage_class else {}
         await blob.upload_blob(
-            value,
+            bytes(value),
             length=len(value),
             overwrite=not exclusive,
             max_concurrency=_BLOCKS_IN_FLIGHT,

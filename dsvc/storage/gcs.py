@@ -4,7 +4,6 @@ The requests are those of the JSON API, one each: gcsfs's own would try again by
 bucket it is, and send anything large in an upload that honours no precondition.
 """
 
-import io
 import json
 from base64 import b64encode
 from collections.abc import Mapping
@@ -23,8 +22,11 @@ from dsvc.storage.http_faults import http_fault, lost, network_fault
 from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
+from dsvc.storage.value_reader import ValueReader
 
 __all__ = ["open_gcs"]
+
+Buffer = bytes | bytearray | memoryview
 
 _GOOGLE: Final = ".googleapis.com"
 _THROTTLED: Final = {"rateLimitExceeded", "userRateLimitExceeded"}
@@ -114,14 +116,14 @@ class GcsDriver:
         """Return the length of *name*."""
         return int(json.loads(await self._ask("GET", self._object(name), {"fields": "size"}))["size"])
 
-    async def put(self, name: str, value: bytes, *, exclusive: bool) -> None:
+    async def put(self, name: str, value: Buffer, *, exclusive: bool) -> None:
         """Store *value* as *name*."""
         description = {"name": name, "md5Hash": b64encode(md5(value, usedforsecurity=False).digest()).decode()}
         if self._settings.storage_class:
             description["storageClass"] = self._settings.storage_class
         with aiohttp.MultipartWriter("related") as body:
             body.append(json.dumps(description), {"Content-Type": "application/json; charset=UTF-8"})
-            body.append(io.BytesIO(value), {"Content-Type": "application/octet-stream"})
+            body.append(ValueReader(value), {"Content-Type": "application/octet-stream"})
         condition = {"ifGenerationMatch": "0"} if exclusive else {}
         path = f"/upload/storage/v1/b/{self._bucket}/o"
         try:

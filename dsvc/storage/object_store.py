@@ -58,7 +58,7 @@ class Driver(Protocol):
     async def head(self, name: str) -> int:
         """Return the length of *name*."""
 
-    async def put(self, name: str, value: bytes, *, exclusive: bool) -> None:
+    async def put(self, name: str, value: Buffer, *, exclusive: bool) -> None:
         """Store *value* as *name*, if *exclusive* in one request that fails if something is there."""
 
     async def remove(self, name: str) -> None:
@@ -121,12 +121,12 @@ class ObjectStore:
     def write(self, key: str, value: Buffer) -> None:
         """Store *value* as *key*."""
         self._check_writable()
-        self._run(self._write(check_key(key), bytes(value)))
+        self._run(self._write(check_key(key), value))
 
     def create(self, key: str, value: Buffer) -> None:
         """Store *value* as *key* only if nothing is there."""
         self._check_writable()
-        self._run(self._create(check_key(key), bytes(value)))
+        self._run(self._create(check_key(key), value))
 
     def delete(self, key: str) -> None:
         """Remove *key*."""
@@ -239,7 +239,7 @@ class ObjectStore:
         # No protocol can ask for no bytes.
         return await _all(self._read(key, start, length) if length else _nothing() for start, length in ranges)
 
-    async def _write(self, key: str, value: bytes) -> None:
+    async def _write(self, key: str, value: Buffer) -> None:
         if self._up is not None:
             await self._up.take(len(value))
         try:
@@ -247,7 +247,7 @@ class ObjectStore:
         except FaultError as failure:
             raise failure.fault.error from failure
 
-    async def _create(self, key: str, value: bytes) -> None:
+    async def _create(self, key: str, value: Buffer) -> None:
         if self._settings.single_writer:
             await self._create_alone(key, value)
             return
@@ -265,7 +265,7 @@ class ObjectStore:
             # Whatever it is, it came after the request may have been sent. Its text may hold a secret.
             raise _unknown(key, type(error).__name__) from error
 
-    async def _create_alone(self, key: str, value: bytes) -> None:
+    async def _create_alone(self, key: str, value: Buffer) -> None:
         """Create *key* on a store that cannot do it exclusively: nobody else writes, says the configuration."""
         with suppress(KeyNotFoundError):
             await self._asking(key, lambda: self._driver.head(self._name(key)))

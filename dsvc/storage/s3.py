@@ -21,8 +21,11 @@ from dsvc.storage.http_faults import http_fault, lost, network_fault
 from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
+from dsvc.storage.value_reader import ValueReader
 
 __all__ = ["open_s3"]
+
+Buffer = bytes | bytearray | memoryview
 
 _NO_CREDENTIALS: Final = (
     botocore.NoCredentialsError,
@@ -46,6 +49,8 @@ _BROKEN: Final = (
     OSError,
     TimeoutError,
 )
+# Below, a copy is cheaper than a file.
+_LARGE: Final = 1024 * 1024
 # One request is as fast, and either all of it is there or nothing; above, a broken one would waste too much.
 _SINGLE: Final = 96 * 1024 * 1024
 _PART: Final = 16 * 1024 * 1024
@@ -122,7 +127,7 @@ class S3Driver:
         answer = await client.head_object(Bucket=self._bucket, Key=name)
         return int(answer["ContentLength"])
 
-    async def put(self, name: str, value: bytes, *, exclusive: bool) -> None:
+    async def put(self, name: str, value: Buffer, *, exclusive: bool) -> None:
         """Store *value* as *name*."""
         client = await self._connected()
         if len(value) > _SINGLE and not exclusive:
@@ -132,7 +137,8 @@ class S3Driver:
         await client.put_object(
             Bucket=self._bucket,
             Key=name,
-            Body=value,
+            Body=ValueReader(value) if len(value) > _LARGE else bytes(value),
+            ContentLength=len(value),
             ContentMD5=await _md5(value),
             **condition,
             **self._storage_class(),
@@ -141,23 +147,23 @@ class S3Driver:
     def _storage_class(self) -> dict[str, str]:
         return {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}
 
-    async def _put_parts(self, client: Any, name: str, value: bytes) -> None:
+    async def _put_parts(self, client: Any, name: str, value: Buffer) -> None:
         place = {"Bucket": self._bucket, "Key": name}
         begun = await client.create_multipart_upload(**place, **self._storage_class())
         place["UploadId"] = begun["UploadId"]
         slots = asyncio.Semaphore(_PARTS_IN_FLIGHT)
 
-        async def send(number: int, part: bytes) -> dict[str, object]:
+        async def send(number: int, part: Buffer) -> dict[str, object]:
             async with slots:
                 digest = await _md5(part)
-                answer = await client.upload_part(**place, PartNumber=number, Body=part, ContentMD5=digest)
+                answer = await client.upload_part(**place, PartNumber=number, Body=bytes(part), ContentMD5=digest)
             return {"PartNumber": number, "ETag": answer["ETag"]}
 
         view = memoryview(value)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(send(number, bytes(view[start : start + _PART])))
+                    group.create_task(send(number, view[start : start + _PART]))
                     for number, start in enumerate(range(0, len(value), _PART), 1)
                 ]
             parts = [task.result() for task in tasks]
@@ -215,7 +221,7 @@ def _range(start: int, length: int | None) -> str:
     return f"bytes={start}-" if length is None else f"bytes={start}-{start + length - 1}"
 
 
-async def _md5(value: bytes) -> str:
+async def _md5(value: Buffer) -> str:
     def digest() -> bytes:
         return hashlib.md5(value, usedforsecurity=False).digest()
 

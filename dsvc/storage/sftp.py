@@ -41,10 +41,13 @@ from dsvc.storage.temporary import temporary_name
 
 __all__ = ["open_sftp"]
 
+Buffer = bytes | bytearray | memoryview
 Result = TypeVar("Result")
 
 # OpenSSH allows ten channels of one connection. paramiko is bound by this machine's processor, not by waiting.
 _CHANNELS: Final = 4
+_PIECE: Final = 1024 * 1024
+_READ_PIECE: Final = 128 * 1024
 _TEMPORARY: Final = "tmp"
 _PORT: Final = 22
 
@@ -70,7 +73,7 @@ class SftpDriver:
         """Return the length of *name*."""
         return await self._in_thread(lambda channel: _length(channel.stat(name)))
 
-    async def put(self, name: str, value: bytes, *, exclusive: bool) -> None:
+    async def put(self, name: str, value: Buffer, *, exclusive: bool) -> None:
         """Store *value* as *name*."""
         await self._in_thread(lambda channel: self._put(channel, name, value, exclusive=exclusive))
 
@@ -167,7 +170,7 @@ class SftpDriver:
             transport.set_keepalive(30)
         return client
 
-    def _put(self, channel: paramiko.SFTPClient, name: str, value: bytes, *, exclusive: bool) -> None:
+    def _put(self, channel: paramiko.SFTPClient, name: str, value: Buffer, *, exclusive: bool) -> None:
         temporary = posixpath.join(self._root, _TEMPORARY, temporary_name())
         try:
             self._upload(channel, temporary, value)
@@ -181,12 +184,14 @@ class SftpDriver:
                 channel.remove(temporary)
             raise
 
-    def _upload(self, channel: paramiko.SFTPClient, name: str, value: bytes) -> None:
+    def _upload(self, channel: paramiko.SFTPClient, name: str, value: Buffer) -> None:
         self._make_folder(channel, posixpath.dirname(name))
         with channel.open(name, "wx") as file:
             # Without it, each 32 KiB would wait for the answer to the one before.
             file.set_pipelined(True)
-            file.write(value)
+            view = memoryview(value).cast("B")
+            for start in range(0, len(view), _PIECE):
+                file.write(view[start : start + _PIECE])
             file.flush()
             _sync(channel, file)
         if _length(channel.stat(name)) != len(value):
@@ -294,7 +299,11 @@ def _read(channel: paramiko.SFTPClient, name: str, start: int, length: int | Non
             length = _length(file.stat()) - start
         if length <= 0:
             return b""
-        return b"".join(file.readv([(start, length)]))
+        # In one piece, paramiko would put it together byte string by byte string: at 1 MB/s for 64 MiB.
+        end = start + length
+        return b"".join(
+            file.readv([(place, min(_READ_PIECE, end - place)) for place in range(start, end, _READ_PIECE)])
+        )
 
 
 def _remove(channel: paramiko.SFTPClient, name: str) -> None:
