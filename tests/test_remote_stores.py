@@ -280,6 +280,19 @@ def test_a_remote_that_is_read_only_here_is_not_written(
     assert "read-only" in result.stderr
 
 
+def test_trying_a_folder_out_leaves_nothing_in_it(run_dsvc: RunDsvc, repository_folder: Path, tmp_path: Path) -> None:
+    run_dsvc("remote", "add", "origin", "../remote", cwd=repository_folder)
+
+    tried = run_dsvc("remote", "test", "origin", cwd=repository_folder)
+    run_dsvc("remote", "set-url", "origin", "../no/such/place", cwd=repository_folder)
+    lost = run_dsvc("remote", "test", "origin", cwd=repository_folder, code=4)
+
+    assert "exclusive create ok" in tried.stdout
+    assert "none yet; the first push makes it" in tried.stdout
+    assert not (tmp_path / "remote").exists()
+    assert "so no store can be made in it" in lost.stdout
+
+
 def test_settings_of_a_remote_go_with_it(run_dsvc: RunDsvc, repository_folder: Path) -> None:
     words = ["--read-only", "--bandwidth", "20M", "--profile", "work"]
     run_dsvc("remote", "add", "origin", "../remote", *words, cwd=repository_folder)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -14,6 +15,7 @@ from dsvc.log.store import CONFIG_KEY
 from dsvc.odb.pack import DATA_PACK_SIZE
 from dsvc.storage.backend import Backend
 from dsvc.storage.faults import NoConditionalWritesError
+from dsvc.storage.local import LocalBackend
 from dsvc.transport.probe import PROBE_PREFIX, probe
 from dsvc.transport.remote import Remote
 
@@ -78,7 +80,8 @@ def try_remote(remote: Remote, *, now: Callable[[], float] = time.perf_counter) 
     key, sample = f"{PROBE_PREFIX}{nonce()}/small", f"{PROBE_PREFIX}{nonce()}/sample"
     content = blake3(nonce().encode()).digest(length=_SAMPLE)
     found: list[bool] = []
-    trying.check("reach", lambda: found.append(remote.is_store))
+    trying.check("reach", lambda: found.append(_reach(remote)))
+    was_there = isinstance(backend, LocalBackend) and backend.root.is_dir()
     latency = _latency(backend, now) if trying.error is None else 0.0
     up = down = None
     if remote.settings.read_only:
@@ -102,8 +105,27 @@ def try_remote(remote: Remote, *, now: Callable[[], float] = time.perf_counter) 
             if not deleted:
                 with suppress(DsvcError):
                     _check_delete(backend, [key, sample])
+            if isinstance(backend, LocalBackend):
+                _remove_folders(backend.root, was_there=was_there)
     speed = Speed(latency, up, down) if trying.checks[0].problem is None else None
     return Trial(trying.checks, bool(found and found[0]), speed, trying.error)
+
+
+def _reach(remote: Remote) -> bool:
+    """Tell whether a store is there; if not, one could be."""
+    if remote.is_store:
+        return True
+    remote.check_creatable()
+    return False
+
+
+def _remove_folders(root: Path, *, was_there: bool) -> None:
+    """Remove the folders that values were in, which only a disk has."""
+    probed = root / PROBE_PREFIX.rstrip("/")
+    made = [*sorted(probed.glob("*"), reverse=True), probed]
+    for folder in made if was_there else [*made, root / "tmp", root]:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _latency(backend: Backend, now: Callable[[], float]) -> float:
