@@ -17,7 +17,7 @@ from dsvc.log.append import create_entry
 from dsvc.log.entry import LogEntry
 from dsvc.log.log import Log
 from dsvc.storage.backend import KeyExistsError, KeyNotFoundError, UnknownOutcomeError
-from dsvc.storage.faults import AccessDeniedError, CredentialsExpiredError, NoConditionalWritesError
+from dsvc.storage.faults import AccessDeniedError, CredentialsExpiredError, NoConditionalWritesError, UnreachableError
 from dsvc.storage.object_store import CONCURRENCY, ObjectStore
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
@@ -149,6 +149,25 @@ def test_the_waits_grow_and_end(s3: Setting) -> None:
     assert sum(ticking.waits) <= 200
 
 
+def test_where_nobody_ever_answered_it_is_given_up_soon(s3: Setting) -> None:
+    ticking = Ticking()
+    backend = s3.backend(ticking.clock())
+    s3.proxy.reset(Rule("reset", times=1000))
+
+    with pytest.raises(UnreachableError, match="broke"):
+        backend.read("a/key")
+    soon = ticking.time
+    s3.proxy.reset()
+    assert backend.read_many(["a/key"]) == [None]
+    ticking.time = 0
+    s3.proxy.reset(Rule("reset", times=1000))
+    with pytest.raises(UnreachableError):
+        backend.read("a/key")
+
+    assert soon <= 5
+    assert 30 < ticking.time <= 60
+
+
 def test_an_answer_that_never_comes_is_asked_for_again(s3: Setting) -> None:
     backend = s3.backend()
     backend.write("a/key", b"value")
@@ -188,13 +207,14 @@ def test_each_call_is_one_request(setting: Setting) -> None:
 @pytest.mark.parametrize("action", ["lost", "reset", "stall", "cut request"])
 def test_a_create_whose_answer_is_lost_is_not_called_a_failure(setting: Setting, action: Action) -> None:
     backend = setting.backend()
-    setting.proxy.reset(Rule(action, "PUT|POST"))
+    setting.proxy.reset(Rule(action, "PUT|POST", times=1000 if action == "reset" else 1))
 
     # aiohttp sends a PUT a second time if the connection breaks, which may find the first one's value, or work.
     with suppress(UnknownOutcomeError, KeyExistsError):
         backend.create("a/key", b"value")
         assert backend.read("a/key") == b"value"
 
+    # Refused where it surely was not done, it would be tried a third time.
     assert setting.proxy.count("PUT|POST") <= 2
     assert backend.read_many(["a/key"])[0] in ((b"value",) if action in ("lost", "stall") else (b"value", None))
 

@@ -15,7 +15,8 @@ from azure.core import exceptions as azure
 from azure.core.exceptions import ResourceNotFoundError
 
 from dsvc.storage.faults import Fault, FaultKind, NoCredentialsError
-from dsvc.storage.http_faults import http_fault, lost, network_fault
+from dsvc.storage.http_connection import connection_fault
+from dsvc.storage.http_faults import http_fault
 from dsvc.storage.object_store import ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
@@ -116,10 +117,8 @@ class AzureDriver:
             code = getattr(error, "error_code", None) or ""
             status = error.response.status_code or 0
             return http_fault(status, str(getattr(code, "value", code)), address=self._address, bucket=self._container)
-        if isinstance(error, azure.ServiceRequestError | aiohttp.ClientConnectorError):
-            return network_fault(error, address=self._where(), sent=False)
         if isinstance(error, azure.AzureError | aiohttp.ClientError | OSError):
-            return lost(self._where())
+            return connection_fault(error, self._where())
         if isinstance(error, ValueError):
             # Its message may quote the connection string, which holds the key.
             message = f"there are no credentials for {self._address}, or they are not well-formed"

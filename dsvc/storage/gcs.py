@@ -18,7 +18,8 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Tra
 
 from dsvc.errors import StorageError
 from dsvc.storage.faults import BucketNotFoundError, CredentialsExpiredError, Fault, FaultKind, NoCredentialsError
-from dsvc.storage.http_faults import http_fault, lost, network_fault
+from dsvc.storage.http_connection import connection_fault
+from dsvc.storage.http_faults import http_fault, network_fault
 from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
@@ -166,10 +167,8 @@ class GcsDriver:
             return Fault(FaultKind.FINAL, CredentialsExpiredError(f"the login for {self._address} has ended"))
         if isinstance(error, aiohttp.InvalidURL):
             return Fault(FaultKind.FINAL, StorageError(f"cannot use {self._address}: the endpoint is no URL"))
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return network_fault(error, address=self._where(), sent=False)
         if isinstance(error, aiohttp.ClientError | OSError):
-            return lost(self._where())
+            return connection_fault(error, self._where())
         if isinstance(error, ValueError):
             return Fault(FaultKind.FINAL, StorageError(f"cannot use {self._address}: {error}"))
         return None

@@ -18,7 +18,7 @@ from dsvc.storage.faults import (
     UnreachableError,
 )
 
-__all__ = ["http_fault", "lost", "network_fault"]
+__all__ = ["causes", "http_fault", "lost", "network_fault"]
 
 _NO_BUCKET: Final = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"}
 _EXPIRED: Final = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
@@ -75,15 +75,15 @@ def _refusal(status: int, code: str, address: str, said: str) -> Exception:
 
 def network_fault(error: BaseException, *, address: str, sent: bool) -> Fault:
     """Return what it means that no answer came; *sent* if the request may have been."""
-    causes = list(_causes(error))
-    if any(isinstance(each, ssl.SSLError | ssl.CertificateError) for each in causes):
-        verdicts = [each.verify_message for each in causes if isinstance(each, ssl.SSLCertVerificationError)]
+    found = list(causes(error))
+    if any(isinstance(each, ssl.SSLError | ssl.CertificateError) for each in found):
+        verdicts = [each.verify_message for each in found if isinstance(each, ssl.SSLCertVerificationError)]
         reason = verdicts[0] if verdicts else "the other side speaks no TLS, or none that we trust"
         return Fault(FaultKind.FINAL, TlsError(f"no safe connection to {address}: {reason}"))
     if sent:
         return lost(address)
-    number = next((each.errno for each in causes if isinstance(each, OSError) and each.errno in _REASONS), None)
-    reason = _REASONS.get(number or 0, "no answer in time" if _is_timeout(causes) else "its name is not known")
+    number = next((each.errno for each in found if isinstance(each, OSError) and each.errno in _REASONS), None)
+    reason = _REASONS.get(number or 0, "no answer in time" if _is_timeout(found) else "its name is not known")
     return Fault(FaultKind.UNREACHED, UnreachableError(_SILENT.format(address, reason)))
 
 
@@ -92,11 +92,12 @@ def lost(address: str) -> Fault:
     return Fault(FaultKind.LOST, UnreachableError(f"the connection to {address} broke, again and again"))
 
 
-def _is_timeout(causes: list[BaseException]) -> bool:
-    return any(isinstance(each, TimeoutError) or "timeout" in type(each).__name__.lower() for each in causes)
+def _is_timeout(found: list[BaseException]) -> bool:
+    return any(isinstance(each, TimeoutError) or "timeout" in type(each).__name__.lower() for each in found)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield *error* and all that led to it."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

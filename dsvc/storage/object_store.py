@@ -42,6 +42,7 @@ Result = TypeVar("Result")
 CONCURRENCY: Final = 32
 # A create is not idempotent: only what surely did not happen is tried again here. The log does the rest. (aiohttp
 # sends a PUT once more where a connection breaks, and cannot be told not to; so "it is there" may be our own.)
+_SILENCE: Final = (FaultKind.UNREACHED, FaultKind.LOST)
 _NOTHING_DONE: Final = (FaultKind.FINAL, FaultKind.UNREACHED, FaultKind.ABSENT)
 _HARMLESS: Final = frozenset({FaultKind.BUSY, FaultKind.UNREACHED})
 
@@ -203,7 +204,7 @@ class ObjectStore:
         if isinstance(error, DsvcError):
             return Fault(FaultKind.FINAL, error)
         fault = self._driver.sort(error)
-        self._answered = self._answered or (fault is not None and fault.kind is not FaultKind.UNREACHED)
+        self._answered = self._answered or (fault is not None and fault.kind not in _SILENCE)
         return fault
 
     async def _asking(self, key: str, call: Callable[[], Awaitable[Result]]) -> Result:

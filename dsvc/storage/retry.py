@@ -18,6 +18,7 @@ __all__ = ["Clock", "RetryPolicy", "retrying"]
 
 Result = TypeVar("Result")
 
+_SILENCE: Final = {FaultKind.UNREACHED, FaultKind.LOST}
 _TRANSIENT: Final = {FaultKind.BUSY, FaultKind.UNREACHED, FaultKind.LOST}
 
 
@@ -74,7 +75,7 @@ async def retrying(
             fault = sort(error)
             if fault is None:
                 raise
-            limit = policy.patience if fault.kind is FaultKind.UNREACHED and not is_known() else policy.deadline
+            limit = policy.patience if fault.kind in _SILENCE and not is_known() else policy.deadline
             pause = policy.pause(attempt, clock.part())
             if fault.kind not in transient or clock.now() + pause - start > limit:
                 raise FaultError(fault, doubtful=busy) from error

@@ -17,7 +17,8 @@ from botocore import exceptions as botocore
 
 from dsvc.errors import StorageError
 from dsvc.storage.faults import CredentialsRefusedError, Fault, FaultKind, NoCredentialsError
-from dsvc.storage.http_faults import http_fault, lost, network_fault
+from dsvc.storage.http_connection import connection_fault
+from dsvc.storage.http_faults import http_fault
 from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
@@ -40,14 +41,13 @@ _EXPIRED: Final = tuple(
     for name in ("TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOTokenLoadError")
     if hasattr(botocore, name)
 )
-_NOT_SENT: Final = (botocore.ConnectionError, botocore.ProxyConnectionError)
-_BROKEN: Final = (
+_NO_ANSWER: Final = (
+    botocore.ConnectionError,
     botocore.HTTPClientError,
     botocore.IncompleteReadError,
     botocore.ChecksumError,
     aiohttp.ClientError,
     OSError,
-    TimeoutError,
 )
 # Below, a copy is cheaper than a file.
 _LARGE: Final = 1024 * 1024
@@ -204,10 +204,8 @@ class S3Driver:
             return Fault(FaultKind.FINAL, NoCredentialsError(f"there are no credentials for {self._address}: {error}"))
         if isinstance(error, _EXPIRED):
             return Fault(FaultKind.FINAL, CredentialsRefusedError(f"the login for {self._address} has ended: {error}"))
-        if isinstance(error, _NOT_SENT):
-            return network_fault(error, address=self._where(), sent=False)
-        if isinstance(error, _BROKEN):
-            return lost(self._where())
+        if isinstance(error, _NO_ANSWER):
+            return connection_fault(error, self._where())
         if isinstance(error, botocore.BotoCoreError | ValueError):
             return Fault(FaultKind.FINAL, StorageError(f"cannot use {self._address}: {error}"))
         return None

@@ -295,12 +295,10 @@ def _length(attributes: paramiko.SFTPAttributes) -> int:
 
 def _read(channel: paramiko.SFTPClient, name: str, start: int, length: int | None) -> bytes:
     with channel.open(name, "rb") as file:
-        if length is None:
-            length = _length(file.stat()) - start
-        if length <= 0:
-            return b""
-        # In one piece, paramiko would put it together byte string by byte string: at 1 MB/s for 64 MiB.
-        end = start + length
+        # Asked for more than there is, paramiko takes the end of the file for that of the connection, now and then.
+        size = _length(file.stat())
+        end = size if length is None else min(size, start + length)
+        # In one piece, it would put it together byte string by byte string: at 1 MB/s for 64 MiB.
         return b"".join(
             file.readv([(place, min(_READ_PIECE, end - place)) for place in range(start, end, _READ_PIECE)])
         )
