@@ -109,6 +109,9 @@ class AzureDriver:
             with suppress(AttributeError):
                 await self._system.service_client.close()
 
+    def abandon(self) -> None:
+        """Do nothing: a call that is cancelled has ended."""
+
     def sort(self, error: Exception) -> Fault | None:
         """Return what *error* means."""
         if isinstance(error, azure.ClientAuthenticationError) and error.response is None:

@@ -155,6 +155,9 @@ class GcsDriver:
         if self._session is not None:
             await self._session.close()
 
+    def abandon(self) -> None:
+        """Do nothing: a call that is cancelled has ended."""
+
     def sort(self, error: Exception) -> Fault | None:
         """Return what *error* means."""
         if isinstance(error, _AnswerError):

@@ -71,6 +71,9 @@ class Driver(Protocol):
     async def close(self) -> None:
         """Close all connections."""
 
+    def abandon(self) -> None:
+        """End what cancelling a call does not end. May be called in any thread."""
+
     def sort(self, error: Exception) -> Fault | None:
         """Return what *error*, raised by one of the above, means; None if it is none of theirs."""
 
@@ -149,6 +152,7 @@ class ObjectStore:
     def _cancel(self) -> None:
         for future in list(self._pending):
             future.cancel()
+        self._driver.abandon()
 
     def close(self) -> None:
         """Give up whatever other threads still wait for, close all connections, and make no more."""
@@ -180,8 +184,8 @@ class ObjectStore:
         except CancelledError:
             message = f"what was asked of {self.address} is not wanted any more"
             raise StorageError(message) from None
-        except BaseException:
-            future.cancel()
+        except KeyboardInterrupt:
+            self._cancel()
             raise
         finally:
             self._pending.discard(future)

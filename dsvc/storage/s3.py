@@ -194,6 +194,9 @@ class S3Driver:
         if self._client is not None:
             await self._client.close()
 
+    def abandon(self) -> None:
+        """Do nothing: a call that is cancelled has ended."""
+
     def sort(self, error: Exception) -> Fault | None:
         """Return what *error* means."""
         if isinstance(error, botocore.ClientError):

@@ -96,12 +96,11 @@ class SftpDriver:
             with self._channel() as channel:
                 return work(channel)
 
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
-        except asyncio.CancelledError:
-            # The thread would wait on, and the end of the program for the thread.
-            self._hang_up()
-            raise
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    def abandon(self) -> None:
+        """Hang up: the threads would wait on, and the end of the program for them."""
+        self._hang_up()
 
     @contextmanager
     def _channel(self) -> Iterator[paramiko.SFTPClient]:
@@ -296,12 +295,24 @@ def _length(attributes: paramiko.SFTPAttributes) -> int:
 def _read(channel: paramiko.SFTPClient, name: str, start: int, length: int | None) -> bytes:
     with channel.open(name, "rb") as file:
         # Asked for more than there is, paramiko takes the end of the file for that of the connection, now and then.
+        _make_quiet(file)
         size = _length(file.stat())
         end = size if length is None else min(size, start + length)
         # In one piece, it would put it together byte string by byte string: at 1 MB/s for 64 MiB.
         return b"".join(
             file.readv([(place, min(_READ_PIECE, end - place)) for place in range(start, end, _READ_PIECE)])
         )
+
+
+def _make_quiet(file: paramiko.SFTPFile) -> None:
+    """Let the thread that paramiko starts to ask for what is read next not say that the connection was closed."""
+    ask: Callable[..., None] = file._prefetch_thread  # noqa: SLF001 (it has no other place to catch it)
+
+    def ask_quietly(*arguments: object) -> None:
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            ask(*arguments)
+
+    file._prefetch_thread = ask_quietly  # noqa: SLF001 (as above)
 
 
 def _remove(channel: paramiko.SFTPClient, name: str) -> None:
