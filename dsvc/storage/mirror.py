@@ -65,7 +65,12 @@ class MirroredBackend:
         missing = [key for key in keys if not self.copy.path(key).is_file()]
         if missing:
             with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
-                list(pool.map(self.file, missing))
+                try:
+                    list(pool.map(self.file, missing))
+                except BaseException:
+                    # Leaving the pool waits for its threads, and they may wait for a network.
+                    interrupt(self.origin)
+                    raise
 
     def read(self, key: str) -> bytes:
         """Return the value of *key*."""

@@ -13,7 +13,7 @@ from threading import Barrier
 from typing import Final
 
 from dsvc.errors import StorageError
-from dsvc.storage.backend import Backend, KeyExistsError, UnknownOutcomeError
+from dsvc.storage.backend import Backend, KeyExistsError, UnknownOutcomeError, interrupt
 from dsvc.storage.faults import NoConditionalWritesError
 from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.storage.memory import MemoryBackend
@@ -38,23 +38,36 @@ def probe(backend: Backend, address: str, nonce: Callable[[], str]) -> None:
         StorageError: It could not be found out.
     """
     key = f"{PROBE_PREFIX}{nonce()}"
-    values = [f"{number} {nonce()}".encode() for number in range(_WRITERS)]
     try:
-        winners = _race(backend, key, values)
-        found = backend.read_many([key])[0]
-        if found is None:
-            raise NoConditionalWritesError(address, "what was created there is not there")
-        if len(winners) != 1:
-            reason = f"of {_WRITERS} writers that created one key at once, {len(winners) or 'none'} had it"
-            raise NoConditionalWritesError(address, reason)
-        if found != winners[0]:
-            reason = "a writer that was told it was too late replaced what the first one had stored"
-            raise NoConditionalWritesError(address, reason)
-        if _creates(backend, key, nonce().encode()) or backend.read_many([key]) != [found]:
-            raise NoConditionalWritesError(address, "it creates what is there already")
-    finally:
-        with suppress(StorageError):
-            backend.delete(key)
+        problem = _problem(backend, key, nonce)
+    except Exception:
+        _remove(backend, key)
+        raise
+    _remove(backend, key)
+    if problem is not None:
+        raise NoConditionalWritesError(address, problem)
+
+
+def _problem(backend: Backend, key: str, nonce: Callable[[], str]) -> str | None:
+    """Return what is wrong with how *backend* creates *key*, None if nothing is."""
+    values = [f"{number} {nonce()}".encode() for number in range(_WRITERS)]
+    winners = _race(backend, key, values)
+    found = backend.read_many([key])[0]
+    if found is None:
+        return "what was created there is not there"
+    if len(winners) != 1:
+        return f"of {_WRITERS} writers that created one key at once, {len(winners) or 'none'} had it"
+    if found != winners[0]:
+        return "a writer that was told it was too late replaced what the first one had stored"
+    if _creates(backend, key, nonce().encode()) or backend.read_many([key]) != [found]:
+        return "it creates what is there already"
+    return None
+
+
+def _remove(backend: Backend, key: str) -> None:
+    # One that stays makes no place taken, and nobody reads it.
+    with suppress(StorageError):
+        backend.delete(key)
 
 
 def _race(backend: Backend, key: str, values: list[bytes]) -> list[bytes]:
@@ -66,7 +79,12 @@ def _race(backend: Backend, key: str, values: list[bytes]) -> list[bytes]:
         return _creates(backend, key, value)
 
     with ThreadPoolExecutor(len(values)) as pool:
-        return [value for value, won in zip(values, pool.map(contend, values), strict=True) if won]
+        try:
+            return [value for value, won in zip(values, pool.map(contend, values), strict=True) if won]
+        except BaseException:
+            # Leaving the pool waits for its threads, and they may wait for a network.
+            interrupt(backend)
+            raise
 
 
 def _creates(backend: Backend, key: str, value: bytes) -> bool:

@@ -105,7 +105,8 @@ class FaultProxy:
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # Cancelled only at the end of all, when nobody asks any more how it went.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._handle(reader, writer)
         finally:
             await _close(writer)
