@@ -55,6 +55,7 @@ def test_a_version_travels_through_each_kind_of_store(
 
     assert same(repository_folder, clone)
     dsvc("fsck", cwd=clone)
+    dsvc("fsck", "--remote", "origin", cwd=clone)
     checks = [json.loads(line) for line in dsvc("remote", "test", "origin", "--json").splitlines()]
     assert {check["state"] for check in checks if check["kind"] == "check"} == {"ok"}
     assert stores.keys(server, address, "probe/") == []
