@@ -6,9 +6,10 @@ bucket it is, and send anything large in an upload that honours no precondition.
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from hashlib import md5
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -23,12 +24,12 @@ from dsvc.storage.http_faults import http_fault, network_fault
 from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
-from dsvc.storage.value_reader import ValueReader
 
 __all__ = ["open_gcs"]
 
 Buffer = bytes | bytearray | memoryview
 
+_PIECE: Final = 256 * 1024
 _GOOGLE: Final = ".googleapis.com"
 _THROTTLED: Final = {"rateLimitExceeded", "userRateLimitExceeded"}
 
@@ -122,13 +123,19 @@ class GcsDriver:
         description = {"name": name, "md5Hash": b64encode(md5(value, usedforsecurity=False).digest()).decode()}
         if self._settings.storage_class:
             description["storageClass"] = self._settings.storage_class
-        with aiohttp.MultipartWriter("related") as body:
-            body.append(json.dumps(description), {"Content-Type": "application/json; charset=UTF-8"})
-            body.append(ValueReader(value), {"Content-Type": "application/octet-stream"})
-        condition = {"ifGenerationMatch": "0"} if exclusive else {}
+        boundary = token_hex(16)
+        part = f"--{boundary}\r\nContent-Type: "
+        head = f"{part}application/json; charset=UTF-8\r\n\r\n{json.dumps(description)}\r\n"
+        start = f"{head}{part}application/octet-stream\r\n\r\n".encode()
+        end = f"\r\n--{boundary}--\r\n".encode()
+        headers = {
+            "Content-Type": f"multipart/related; boundary={boundary}",
+            "Content-Length": str(len(start) + len(value) + len(end)),
+        }
+        query = {"fields": "generation", "uploadType": "multipart"} | ({"ifGenerationMatch": "0"} if exclusive else {})
         path = f"/upload/storage/v1/b/{self._bucket}/o"
         try:
-            await self._ask("POST", path, {"fields": "generation", "uploadType": "multipart", **condition}, body)
+            await self._ask("POST", path, query, _pieces(start, value, end), headers)
         except _AnswerError as error:
             if error.status == 404:
                 raise BucketNotFoundError(self._bucket) from error
@@ -188,6 +195,15 @@ class GcsDriver:
 
     def _where(self) -> str:
         return f"{self._address} ({self._base})" if self._base else self._address
+
+
+async def _pieces(start: bytes, value: Buffer, end: bytes) -> AsyncIterator[Buffer]:
+    """Yield a body in pieces: the whole of it at once would be copied where it cannot be sent yet."""
+    yield start
+    view = memoryview(value).cast("B")
+    for place in range(0, len(view), _PIECE):
+        yield view[place : place + _PIECE]
+    yield end
 
 
 def open_gcs(address: str, settings: Settings, clock: Clock | None = None) -> ObjectStore:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import s3fs
 from botocore import exceptions as botocore
+from botocore.parsers import ResponseParserError
 
 from dsvc.errors import StorageError
 from dsvc.storage.faults import CredentialsRefusedError, Fault, FaultKind, NoCredentialsError
@@ -46,6 +47,7 @@ _NO_ANSWER: Final = (
     botocore.HTTPClientError,
     botocore.IncompleteReadError,
     botocore.ChecksumError,
+    ResponseParserError,
     aiohttp.ClientError,
     OSError,
 )
