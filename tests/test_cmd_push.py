@@ -155,3 +155,15 @@ def test_each_remote_gets_it_and_one_that_fails_keeps_none_of_the_others(work: P
 def test_all_remotes_take_neither_one_remote_nor_an_upstream(work: Path, run_dsvc: RunDsvc) -> None:
     run_dsvc("push", "--all-remotes", "origin", cwd=work, code=2)
     run_dsvc("push", "--all-remotes", "-u", cwd=work, code=2)
+
+
+def test_any_revision_can_be_pushed_to_a_branch_that_is_named(work: Path, run_dsvc: RunDsvc) -> None:
+    edit(work, run_dsvc, "second")
+
+    run_dsvc("push", "-q", "origin", "main~1:old", "HEAD~1:older", cwd=work)
+
+    first = run_dsvc("log", "--format=%H", "-1", "main~1", cwd=work).lines
+    refs = [json.loads(line) for line in run_dsvc("push", "-v", "--json", "origin", "main~1:old", cwd=work).lines]
+    assert (refs[0]["new"], refs[0]["status"]) == (first[0], "unchanged")
+    assert "say which branch" in run_dsvc("push", "origin", "main~1", cwd=work, code=4).stderr
+    assert run_dsvc("push", "origin", "main~7:old", cwd=work, code=4).stderr.startswith("error: ")

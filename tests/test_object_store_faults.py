@@ -430,25 +430,48 @@ def test_workers_are_started_anew_once_a_network_was_opened() -> None:
         assert pool._mp_context.get_start_method() == "spawn"
 
 
-@pytest.mark.parametrize("files", [1, 3])
-def test_a_push_to_a_network_that_hangs_is_ended_by_ctrl_c(
-    s3: Setting, run_dsvc: RunDsvc, environment: dict[str, str], repository_folder: Path, files: int
-) -> None:
-    env = {**environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3.proxy.port}"}
-    env |= {name: os.environ[name] for name in os.environ if name.startswith("AWS_") and name not in env}
-    # Each commit makes a pack that is large enough to travel whole, and several travel at the same time.
-    for number in range(files):
+@pytest.fixture
+def heavy(repository_folder: Path, run_dsvc: RunDsvc) -> Path:
+    """A repository with three packs, each large enough to travel whole."""
+    for number in range(3):
         (repository_folder / f"file{number}").write_bytes(noise(number, 17 * MIB))
         run_dsvc("add", ".", cwd=repository_folder)
         run_dsvc("commit", "-q", "-m", "One more", cwd=repository_folder)
+    return repository_folder
+
+
+@pytest.mark.parametrize(
+    ("tip", "hanging", "left"),
+    [
+        ("main~2", "/packs/", "aborted"),
+        ("main", "/packs/", "aborted"),
+        # Where nobody can be told, it looks as if it went on.
+        ("main", "", "uploading"),
+    ],
+)
+def test_a_push_to_a_network_that_hangs_is_ended_by_ctrl_c_and_shows_as_aborted(
+    s3: Setting,
+    run_dsvc: RunDsvc,
+    heavy: Path,
+    *,
+    tip: str,
+    hanging: str,
+    left: str,
+) -> None:
+    # The settings of the proxy are in this process's environment; what else there is does no harm to a push.
+    env = {**os.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3.proxy.port}"}
+    words = [sys.executable, "-m", "dsvc", "push", "-q", "-j", "2", s3.address, f"{tip}:refs/heads/main"]
     s3.proxy.reset(Rule("stall", "PUT .*/packs/", times=100))
-    words = [sys.executable, "-m", "dsvc", "push", "-q", "-j", "2", s3.address, "main"]
-    process = subprocess.Popen(words, cwd=repository_folder, env=env, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, cwd=heavy, env=env, stderr=subprocess.PIPE, text=True)
     while not s3.proxy.count("PUT .*/packs/"):
         assert process.poll() is None
+    s3.proxy.rules = [Rule("hang", hanging, times=1000)]
 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
 
     assert process.returncode == 130
     assert "Traceback" not in said
+    s3.proxy.reset()
+    (state,) = [line.split()[1] for line in run_dsvc("list", s3.address, cwd=heavy, env=env).lines]
+    assert state == left

@@ -34,7 +34,7 @@ _HINTS = {
 def command(
     remote: Annotated[str | None, argument("REMOTE", help="The name of a remote, or an address.")] = None,
     refspecs: Annotated[
-        tuple[str, ...], argument("REFSPEC", help="A branch or a tag, or `SOURCE:TARGET`; `+` in front forces it.")
+        tuple[str, ...], argument("REFSPEC", help="A branch or a tag, or `REVISION:TARGET`; `+` in front forces it.")
     ] = (),
     *,
     set_upstream: Annotated[

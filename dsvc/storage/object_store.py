@@ -38,6 +38,8 @@ Buffer = bytes | bytearray | memoryview
 Page = tuple[list[tuple[str, int]], str | None]
 Result = TypeVar("Result")
 
+# Who has pressed Ctrl-C waits so many seconds more, at most, for what is said at the end.
+_FAREWELL: Final = 0.5
 # Requests in flight, of all threads together. More does not make a bucket faster, and each takes a connection.
 CONCURRENCY: Final = 32
 # A create is not idempotent: only what surely did not happen is tried again here. The log does the rest. (aiohttp
@@ -96,6 +98,7 @@ class ObjectStore:
         self._pending: set[Future[object]] = set()
         self._answered = False
         self._closed = False
+        self._leaving = False
         self._only: int | None = None
         # At the end of the program too: else each library says in its own way that it was not closed.
         weakref.finalize(self, _close, driver, self._loop)
@@ -145,8 +148,9 @@ class ObjectStore:
             yield name[len(self._prefix) :]
 
     def interrupt(self) -> None:
-        """Make what other threads wait for fail at once, and what they call from now on; this one may go on."""
+        """Make what other threads wait for fail at once, and what they call from now on; this one may soon end."""
         self._only = get_ident()
+        self._leaving = True
         self._cancel()
 
     def _cancel(self) -> None:
@@ -180,11 +184,17 @@ class ObjectStore:
         if self._closed or self._only not in (None, get_ident()):
             future.cancel()
         try:
-            return future.result()
+            return future.result(_FAREWELL if self._leaving else None)
         except CancelledError:
             message = f"what was asked of {self.address} is not wanted any more"
             raise StorageError(message) from None
+        except TimeoutError:
+            # The program's own; those of the network are faults by now.
+            self._cancel()
+            message = f"{self.address} was not waited for any longer"
+            raise StorageError(message) from None
         except KeyboardInterrupt:
+            self._leaving = True
             self._cancel()
             raise
         finally:

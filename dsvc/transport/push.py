@@ -6,9 +6,12 @@ durable is found by the next one.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from dsvc.errors import ConflictError, NotFoundError, RefusedError
+from dsvc.history.head import Head
+from dsvc.history.revisions import resolve
 from dsvc.history.store import CollectedError, Store
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import HEADS, TAGS, check_ref_name, remote_ref, short_name
@@ -121,11 +124,14 @@ def _resolve(local: Store, state: State, name: str) -> tuple[str, ObjectId]:
     try:
         source = find_ref((ref for ref in state.refs if ref.startswith("refs/")), name)
     except UnknownSourceError:
-        # A commit may be pushed by its id too.
+        # A commit may be pushed by its id too, or as any other revision.
         if len(name) == 64 and not set(name) - set("0123456789abcdef"):
             value = ObjectId.from_hex(name)
             if local.objects.kind_of(value) in (Kind.COMMIT, Kind.TAG):
                 return name, value
+        session = read_session(state)
+        with suppress(NotFoundError):
+            return name, resolve(local, state, name, head=Head(session.branch, session.commit(state)))
         raise
     return source, ObjectId.from_hex(state.refs[source].value)
 

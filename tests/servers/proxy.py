@@ -12,7 +12,7 @@ from typing import Literal
 
 __all__ = ["Action", "FaultProxy", "Rule"]
 
-Action = Literal["status", "reset", "cut request", "lost", "cut response", "stall", "corrupt"]
+Action = Literal["status", "reset", "cut request", "lost", "cut response", "stall", "hang", "corrupt"]
 
 
 @dataclass
@@ -135,6 +135,8 @@ class FaultProxy:
             writer.write(_Message(f"HTTP/1.1 {rule.status} told", headers, body).head() + body)
             await writer.drain()
             return
+        if rule.action == "hang":
+            await asyncio.Event().wait()
         if rule.action == "cut request":
             await self._forward(request, only=len(request.body) // 2)
         elif rule.action == "stall":
