@@ -46,7 +46,7 @@ class Store:
     @cached_property
     def objects(self) -> ObjectDatabase:
         """The database over what is live."""
-        state = self.log.head()
+        state = self.log.last()
         return ObjectDatabase(self.backend, packs=state.packs, segments=state.segments)
 
     def state(self) -> State:
@@ -70,7 +70,7 @@ class Store:
 
     def writer(self) -> DatabaseWriter:
         """Return a writer whose objects `publish` can make part of the store."""
-        return DatabaseWriter(self.objects, self.backend, generation=self.log.head().last_sweep)
+        return DatabaseWriter(self.objects, self.backend, generation=self.log.last().last_sweep)
 
     def tidy(self) -> None:
         """Remove what processes have left that ended in the middle, where the store is a folder."""

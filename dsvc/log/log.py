@@ -120,6 +120,10 @@ class Log:
             self._state = state = self._open() if known is None else self._refreshed(known)
         return state
 
+    def last(self) -> State:
+        """Return the state that was read last, without a look at whether others have added to it since."""
+        return self.head() if self._state is None or self._unchecked else self._state
+
     def state_at(self, seq: int) -> State:
         """Return the state after entry *seq*, which is there."""
         return self._build(EntryReader(self.backend), seq)
@@ -135,8 +139,8 @@ class Log:
         return state
 
     def _resumed(self, state: State) -> State:
-        # One request: the store, the entry that is known, and a few behind it.
-        seqs = range(state.seq, state.seq + 1 + HINT_INTERVAL)
+        # In one go: the store, the entry that is known, and the one behind it, which mostly is not there.
+        seqs = (state.seq, state.seq + 1)
         config, *raws = self.backend.read_many([CONFIG_KEY, *map(entry_key, seqs)])
         self._store = decode_store(config)
         found = self._store.genesis if not state.seq else None if raws[0] is None else hash_bytes(raws[0])

@@ -42,6 +42,7 @@ Buffer = bytes | bytearray | memoryview
 
 # Measured for a pack of 64 MiB: 2 to 8 MiB are equally fast; more only takes memory in each thread.
 _PIECE_LENGTH: Final = 4 * 1024 * 1024
+_TAIL: Final = 64 * 1024
 
 
 _ONE_CHUNK: Final = bytes((Kind.CHUNK,))
@@ -94,10 +95,13 @@ def open_pack(backend: Backend, name: str) -> StoredPack:
     length = backend.size(key)
     if length < HEADER_LENGTH + TRAILER_LENGTH:
         raise MalformedPackError(name, "it is cut short")
-    ends = [(0, HEADER_LENGTH), (length - TRAILER_LENGTH, TRAILER_LENGTH)]
-    head, trailer = backend.read_ranges(key, ends)
+    # What comes last is asked for at a guess: most footers are in it, and over a network each request is waited for.
+    guess = min(length - HEADER_LENGTH, _TAIL)
+    head, tail = backend.read_ranges(key, [(0, HEADER_LENGTH), (length - guess, guess)])
+    trailer = tail[-TRAILER_LENGTH:]
     offset, stored_length = footer_range(name, trailer, length)
-    stored = backend.read_ranges(key, [(offset, stored_length)])[0]
+    start = offset - (length - guess)
+    stored = tail[start:-TRAILER_LENGTH] if start >= 0 else backend.read_ranges(key, [(offset, stored_length)])[0]
     try:
         footer = read_footer(name, head, stored, trailer)
     except (struct.error, frame.MalformedFrameError) as error:

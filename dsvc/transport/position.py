@@ -133,7 +133,7 @@ def known_state(folder: Path) -> State | None:
 
 def remember_position(folder: Path, log: Log, *, with_state: bool = False) -> None:
     """Remember in *folder* how far *log* has been read, and *with_state* what it added up to there."""
-    state = log.head()
+    state = log.last()
     position, known = _Position(log.store.store_id, state.seq, state.hash), _read(folder)
     if known is not None and position == msgspec.structs.replace(known, checkpoint=None):
         return

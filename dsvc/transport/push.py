@@ -72,7 +72,7 @@ def push(
         pushed = _dry_run(local, remote, None, wishes, progress)
     else:
         there = remote.open() if dry_run or (delete and not wishes) else remote.open_or_create()
-        wishes += _deletions(there.state(), delete)
+        wishes += _deletions(there.state(), delete) if delete else []
         if dry_run:
             pushed = _dry_run(local, remote, there, wishes, progress)
         else:

@@ -1,0 +1,105 @@
+"""What a push and a fetch ask of a remote far away: few requests, none for a file, and never a list of all that is."""
+
+from pathlib import Path
+
+import pytest
+
+from dsvc.history.store import Store
+from dsvc.storage.memory import MemoryBackend
+from dsvc.transport.fetch import fetch
+from dsvc.transport.position import mirror
+from dsvc.transport.remote import Remote
+from tests.counting_backend import CountingBackend
+from tests.transport_support import commit, make_context, make_store, noise, push_refs
+
+FILES = {b"%d" % number: b"small file %d" % number for number in range(5000)}
+# What a push asks besides packs: the store, its last entry and the next one, three times whether others were faster,
+# the session, the index, the entry, and the end of the session.
+FIXED = 10
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Store:
+    return make_store(tmp_path / "local")
+
+
+@pytest.fixture
+def far() -> CountingBackend:
+    return CountingBackend(MemoryBackend())
+
+
+def remote(far: CountingBackend, folder: Path) -> Remote:
+    """The remote as another process finds it."""
+    return Remote("origin", "far away", mirror(folder, far), make_context("remote"), folder)
+
+
+def test_many_small_files_are_few_requests(local: Store, far: CountingBackend, tmp_path: Path) -> None:
+    first = commit(local, {b"first": b"file"})
+    push_refs(local, remote(far, tmp_path / "known"))
+    commit(local, FILES, first)
+    far.clear()
+
+    pushed = push_refs(local, remote(far, tmp_path / "known"))
+
+    assert pushed.objects > len(FILES)
+    # One pack of data and one of metadata; each is looked for, and sent.
+    assert far.verbs("packs/") == {"size": 2, "write": 2}
+    assert len(far.requests) <= FIXED + 4
+    assert "list" not in far.verbs()
+
+
+def test_a_large_push_takes_two_requests_for_each_pack(local: Store, far: CountingBackend, tmp_path: Path) -> None:
+    made = commit(local, {b"first": b"file"})
+    push_refs(local, remote(far, tmp_path / "known"))
+    for number in range(3):
+        made = commit(local, {b"large": noise(number, 20_000_000)}, made)
+    far.clear()
+
+    push_refs(local, remote(far, tmp_path / "known"))
+
+    packs = {key for verb, key in far.requests if verb == "write" and key.startswith("packs/")}
+    assert len(packs) == 4  # three of data, and the metadata of all three versions in one
+    assert len(far.requests) <= FIXED + 2 * len(packs)
+    assert "list" not in far.verbs()
+
+
+def test_what_is_there_already_is_not_asked_for_file_by_file(
+    local: Store, far: CountingBackend, tmp_path: Path
+) -> None:
+    first = commit(local, FILES)
+    push_refs(local, remote(far, tmp_path / "known"))
+    commit(local, {**FILES, b"one more": b"file"}, first)
+    far.clear()
+
+    push_refs(local, remote(far, tmp_path / "known"))
+
+    assert len(far.requests) <= FIXED + 4
+    assert far.verbs("index/") == {"write": 1}
+
+
+def test_a_push_of_nothing_asks_little_and_writes_nothing(local: Store, far: CountingBackend, tmp_path: Path) -> None:
+    commit(local, FILES)
+    push_refs(local, remote(far, tmp_path / "known"))
+    far.clear()
+
+    push_refs(local, remote(far, tmp_path / "known"))
+
+    assert set(far.verbs()) == {"read"}
+    assert far.trips <= 3
+
+
+def test_a_fetch_of_what_is_known_asks_for_little_more_than_the_log(
+    local: Store, far: CountingBackend, tmp_path: Path
+) -> None:
+    commit(local, FILES)
+    push_refs(local, remote(far, tmp_path / "known"))
+    other = make_store(tmp_path / "other")
+    fetch(other, remote(far, tmp_path / "elsewhere"))
+    far.clear()
+
+    fetch(other, remote(far, tmp_path / "elsewhere"))
+
+    # The commit at the tip, to see that nothing below it is missing.
+    assert sum(far.verbs("packs/").values()) <= 1
+    assert set(far.verbs()) <= {"read", "range"}
+    assert far.trips <= 4
