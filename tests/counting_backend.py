@@ -11,23 +11,23 @@ Buffer = bytes | bytearray | memoryview
 
 
 class CountingBackend:
-    """*trips* are calls that a caller waits for one after another; *requests* what they are made of, by (verb, key)."""
+    """*trips* are calls that a caller waits for one after another; *asked* what they are made of, by (verb, key)."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.trips = 0
-        self.requests: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, str]] = []
 
     def clear(self) -> None:
         self.trips = 0
-        self.requests.clear()
+        self.asked.clear()
 
     def verbs(self, prefix: str = "") -> Counter[str]:
-        return Counter(verb for verb, key in self.requests if key.startswith(prefix))
+        return Counter(verb for verb, key in self.asked if key.startswith(prefix))
 
     def _note(self, verb: str, *keys: str) -> None:
         self.trips += 1
-        self.requests.extend((verb, key) for key in keys)
+        self.asked.extend((verb, key) for key in keys)
 
     def read(self, key: str) -> bytes:
         self._note("read", key)

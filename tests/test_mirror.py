@@ -47,7 +47,7 @@ def test_what_is_kept_is_asked_for_once(far: CountingBackend, near: MirroredBack
         assert near.file("kept/b").read_bytes() == b"value of b"
         assert near.read_ranges("kept/a", [(0, 5), (6, 4)]) == [b"value", b"of a"]
 
-    assert far.requests == [("read", "kept/a"), ("read", "kept/b"), ("read", "kept/none"), ("read", "kept/none")]
+    assert far.asked == [("read", "kept/a"), ("read", "kept/b"), ("read", "kept/none"), ("read", "kept/none")]
 
 
 def test_what_is_not_kept_is_asked_for_each_time(far: CountingBackend, near: MirroredBackend) -> None:
@@ -56,14 +56,14 @@ def test_what_is_not_kept_is_asked_for_each_time(far: CountingBackend, near: Mir
         # Who asks relies on it being there, not here.
         assert near.size("kept/a") == 10
 
-    assert far.requests == [("read", "other"), ("size", "kept/a")] * 2
+    assert far.asked == [("read", "other"), ("size", "kept/a")] * 2
 
 
 def test_ranges_alone_keep_nothing(far: CountingBackend, near: MirroredBackend) -> None:
     for _ in range(2):
         assert near.read_ranges("kept/a", [(0, 5)]) == [b"value"]
 
-    assert far.requests == [("range", "kept/a")] * 2
+    assert far.asked == [("range", "kept/a")] * 2
 
 
 def test_many_can_be_brought_at_once(far: CountingBackend, near: MirroredBackend) -> None:
@@ -72,7 +72,7 @@ def test_many_can_be_brought_at_once(far: CountingBackend, near: MirroredBackend
 
     near.fetch(["kept/a", "kept/b"])
 
-    assert far.requests == [("read", "kept/b")]
+    assert far.asked == [("read", "kept/b")]
     with pytest.raises(KeyNotFoundError):
         near.fetch(["kept/a", "kept/none"])
 

@@ -339,3 +339,32 @@ def test_a_secret_comes_from_the_environment_and_is_never_shown(
     assert "WORK_AZURE, which is not set" in missing.stderr
     assert "topsecret" not in broken.stderr
     assert "AccountKey" not in (repository_folder / ".dsvc/config.toml").read_text()
+
+
+def test_a_push_tells_packs_and_requests_before_and_after(
+    stores: Stores, run_dsvc: RunDsvc, repository_folder: Path
+) -> None:
+    address, env = stores.address("ministack"), stores.environment("ministack")
+
+    def data(*options: str) -> dict[str, int]:
+        lines = run_dsvc("push", "--json", *options, "origin", "main", cwd=repository_folder, env=env).lines
+        found: dict[str, int] = json.loads(lines[-1])
+        return found
+
+    run_dsvc("remote", "add", "origin", address, cwd=repository_folder, env=env)
+    (repository_folder / "first").write_text("first")
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "First", cwd=repository_folder)
+    data()
+    for number in range(500):
+        (repository_folder / f"{number}").write_text(f"file {number}")
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "Many", cwd=repository_folder)
+
+    before = data("-n")
+    after = data()
+
+    assert before["packs"] == after["packs"] == 2
+    assert before["requests"] - 2 <= after["requests"] <= before["requests"] + 2
+    line = run_dsvc("push", "-n", "origin", "main~1:again", cwd=repository_folder, env=env).stderr
+    assert "[new branch]" in line

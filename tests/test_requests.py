@@ -44,7 +44,7 @@ def test_many_small_files_are_few_requests(local: Store, far: CountingBackend, t
     assert pushed.objects > len(FILES)
     # One pack of data and one of metadata; each is looked for, and sent.
     assert far.verbs("packs/") == {"size": 2, "write": 2}
-    assert len(far.requests) <= FIXED + 4
+    assert len(far.asked) <= FIXED + 4
     assert "list" not in far.verbs()
 
 
@@ -57,9 +57,9 @@ def test_a_large_push_takes_two_requests_for_each_pack(local: Store, far: Counti
 
     push_refs(local, remote(far, tmp_path / "known"))
 
-    packs = {key for verb, key in far.requests if verb == "write" and key.startswith("packs/")}
+    packs = {key for verb, key in far.asked if verb == "write" and key.startswith("packs/")}
     assert len(packs) == 4  # three of data, and the metadata of all three versions in one
-    assert len(far.requests) <= FIXED + 2 * len(packs)
+    assert len(far.asked) <= FIXED + 2 * len(packs)
     assert "list" not in far.verbs()
 
 
@@ -73,7 +73,7 @@ def test_what_is_there_already_is_not_asked_for_file_by_file(
 
     push_refs(local, remote(far, tmp_path / "known"))
 
-    assert len(far.requests) <= FIXED + 4
+    assert len(far.asked) <= FIXED + 4
     assert far.verbs("index/") == {"write": 1}
 
 

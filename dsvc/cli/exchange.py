@@ -99,6 +99,10 @@ def transferred(exchange: Exchange, verb: str) -> str | None:
     if exchange.commits:
         parts.insert(0, console.plural(exchange.commits, "version"))
     size = f"{console.format_size(exchange.raw)}, {console.format_size(exchange.stored)} as packed"
+    if exchange.packs:
+        size += f" in {console.plural(exchange.packs, 'pack')}"
+    if exchange.requests:
+        size += f", {console.plural(exchange.requests, 'request')}"
     saved = exchange.stored - exchange.sent
     there = f", {console.format_size(saved)} of it there already" if saved * 10 > exchange.stored else ""
     return f"{verb} {' with '.join(parts)} ({size}{there})"
@@ -125,6 +129,8 @@ def print_json(exchange: Exchange) -> None:
             "raw_bytes": exchange.raw,
             "stored_bytes": exchange.stored,
             "sent_bytes": exchange.sent,
+            "packs": exchange.packs,
+            "requests": exchange.requests,
         }
     )
 

@@ -2,7 +2,9 @@
 
 from dsvc.cli import console
 from dsvc.cli.errors import hint
-from dsvc.transport.trial import Trial, requests_for
+from dsvc.odb.pack import DATA_PACK_SIZE
+from dsvc.transport.transfer import requests_for
+from dsvc.transport.trial import Trial
 
 __all__ = ["report_trial"]
 
@@ -19,7 +21,14 @@ def report_trial(trial: Trial, size: int, *, json: bool) -> None:
     if json:
         rates = {"latency": speed.latency, "up": speed.up, "down": speed.down} if speed else {}
         console.out_json({"kind": "speed", **rates})
-        console.out_json({"kind": "plan", "store": trial.is_store, "bytes": size, "requests": requests_for(size)})
+        console.out_json(
+            {
+                "kind": "plan",
+                "store": trial.is_store,
+                "bytes": size,
+                "requests": requests_for(-(-size // DATA_PACK_SIZE)),
+            }
+        )
         return
     if speed is not None:
         ways = [
@@ -29,7 +38,7 @@ def report_trial(trial: Trial, size: int, *, json: bool) -> None:
         ]
         console.out(f"{'speed':17}{', '.join([f'{speed.latency * 1000:.1f} ms for a small read', *ways])}")
     console.out(f"{'store':17}{'there' if trial.is_store else 'none yet; the first push makes it'}")
-    requests = console.plural(requests_for(size), "request")
+    requests = console.plural(requests_for(-(-size // DATA_PACK_SIZE)), "request")
     console.out(f"{'to send all':17}{console.format_size(size)} in about {requests}")
     if trial.error is not None and (advice := hint(trial.error)):
         console.hint(advice)

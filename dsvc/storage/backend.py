@@ -18,6 +18,7 @@ __all__ = [
     "KeyNotFoundError",
     "Listing",
     "LocalFiles",
+    "Metered",
     "ReadableFiles",
     "UnknownOutcomeError",
     "check_key",
@@ -166,6 +167,15 @@ class Listing(Protocol):
 
     def names(self) -> Iterator[str]:
         """Yield the names of all that is there, also of what is no key."""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """The power of a backend to say how many requests it has made, because each is waited and often paid for."""
+
+    @property
+    def requests(self) -> int:
+        """How many there were so far, those that had to be made again included."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
+from dsvc.storage.backend import Backend, KeyNotFoundError, Metered, interrupt
 from dsvc.storage.local import LocalBackend
 
 __all__ = ["MirroredBackend"]
@@ -120,6 +120,11 @@ class MirroredBackend:
         """Remove *key*, there and from the copy."""
         self.origin.delete(key)
         self.copy.delete(key)
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made there, 0 where nobody counts."""
+        return self.origin.requests if isinstance(self.origin, Metered) else 0
 
     def interrupt(self) -> None:
         """Let no other thread wait for the origin."""

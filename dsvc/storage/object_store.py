@@ -87,6 +87,7 @@ class ObjectStore:
         self, driver: Driver, address: str, prefix: str, settings: Settings, clock: Clock | None = None
     ) -> None:
         self.address: Final = address
+        self.requests = 0
         self._driver = driver
         self._prefix = f"{prefix}/" if prefix else ""
         self._settings = settings
@@ -204,6 +205,7 @@ class ObjectStore:
         self, call: Callable[[], Awaitable[Result]], transient: frozenset[FaultKind] | None = None
     ) -> Result:
         async def answered() -> Result:
+            self.requests += 1
             result = await call()
             self._answered = True
             return result

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from dsvc.errors import ConflictError, NotFoundError, RefusedError
 from dsvc.history.head import Head
 from dsvc.history.revisions import resolve
@@ -20,11 +22,12 @@ from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.receive import PackReceiver
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.backend import Metered
 from dsvc.transport.closure import peel
 from dsvc.transport.preparation import Preparation, prepare, still_holds
 from dsvc.transport.refspec import Refspec, UnknownSourceError, expand, find_ref
 from dsvc.transport.remote import Remote
-from dsvc.transport.transfer import send
+from dsvc.transport.transfer import requests_for, send
 from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
 from dsvc.worktree.session import read_session
 
@@ -66,6 +69,7 @@ def push(
         CommitUnknownError: Nobody can say whether the refs moved.
     """
     state = local.state()
+    before = _requests(remote)
     wishes = _wishes(local, state, refspecs)
     if dry_run and not remote.is_store:
         remote.check_creatable()
@@ -80,9 +84,14 @@ def push(
     if not dry_run:
         _track(local, remote, pushed.updates)
         remote.remember()
+        pushed = msgspec.structs.replace(pushed, requests=_requests(remote) - before)
     if pushed.rejected:
         raise PushRejectedError(pushed)
     return pushed
+
+
+def _requests(remote: Remote) -> int:
+    return remote.backend.requests if isinstance(remote.backend, Metered) else 0
 
 
 def _wishes(local: Store, state: State, refspecs: Sequence[Refspec]) -> list[Wish]:
@@ -161,7 +170,9 @@ def _dry_run(local: Store, remote: Remote, there: Store | None, wishes: Sequence
     updates = _judge(local, state, remote, wishes)
     objects = remote.empty_database() if there is None else there.objects
     found = prepare(local, objects, state, values_of(updates), progress)
-    return _exchange(updates, found, sent=found.plan.stored)
+    planned = _exchange(updates, found, sent=found.plan.stored)
+    requests = requests_for(found.plan.packs) if isinstance(remote.backend, Metered) else 0
+    return msgspec.structs.replace(planned, packs=found.plan.packs, requests=requests)
 
 
 def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:
@@ -224,7 +235,7 @@ def _attempt(
         return changes_of(updates) or None
 
     there.publish(build, [sent.sealed], relied=found.plan.relied)
-    return _exchange(updates, found, sent=sent.bytes)
+    return msgspec.structs.replace(_exchange(updates, found, sent=sent.bytes), packs=len(sent.sealed.packs))
 
 
 def _track(local: Store, remote: Remote, updates: Sequence[RefUpdate]) -> None:

@@ -26,7 +26,10 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
 from dsvc.transport.closure import Closure
 
-__all__ = ["Plan", "Sent", "make_plan", "send"]
+__all__ = ["Plan", "Sent", "make_plan", "requests_for", "send"]
+
+# What a push asks besides: config, entries, whether there is a next one, a segment, the entry, and its session.
+_FIXED_REQUESTS: Final = 9
 
 # Smaller packs and frames are put together, or a store of many small pushes would have as many files.
 _SMALL_PACK: Final = 4
@@ -49,9 +52,23 @@ class Plan(msgspec.Struct):
     stored: int = 0
 
     @property
+    def packs(self) -> int:
+        """About how many packs there will be on the other side."""
+        if self.is_empty:
+            return 0
+        rest = self.stored - sum(pack.length for pack in self.whole)
+        # What is left is packed anew, data and metadata apart.
+        return len(self.whole) + (rest > 0) + max(0, rest) // DATA_PACK_SIZE
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is missing there."""
         return not self.count
+
+
+def requests_for(packs: int) -> int:
+    """Return about how many requests it takes to send *packs* packs: each is looked for, and sent."""
+    return 2 * packs + _FIXED_REQUESTS
 
 
 class Sent(msgspec.Struct, frozen=True):

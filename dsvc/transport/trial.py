@@ -12,19 +12,16 @@ from blake3 import blake3
 
 from dsvc.errors import DsvcError, StorageError
 from dsvc.log.store import CONFIG_KEY
-from dsvc.odb.pack import DATA_PACK_SIZE
 from dsvc.storage.backend import Backend
 from dsvc.storage.faults import NoConditionalWritesError
 from dsvc.storage.local import LocalBackend
 from dsvc.transport.probe import PROBE_PREFIX, probe
 from dsvc.transport.remote import Remote
 
-__all__ = ["Check", "Speed", "Trial", "requests_for", "try_remote"]
+__all__ = ["Check", "Speed", "Trial", "try_remote"]
 
 _SAMPLE: Final = 4 * 1024 * 1024
 _ROUNDS: Final = 5
-# What a push does besides: config and hint, entries, the next one, a segment, the entry, and the hint now and then.
-_FIXED_REQUESTS: Final = 8
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -157,8 +154,3 @@ def _check_delete(backend: Backend, keys: list[str]) -> None:
     for key in keys:
         backend.delete(key)
     _expect(backend.read_many(keys) == [None] * len(keys), "what was deleted is still there")
-
-
-def requests_for(size: int) -> int:
-    """Return about how many requests it takes to send *size* bytes as packed."""
-    return -(-size // DATA_PACK_SIZE) + _FIXED_REQUESTS

@@ -62,7 +62,8 @@ class Exchange(msgspec.Struct, frozen=True):
     """What a push or a fetch did, or would do.
 
     *objects* in *commits* versions were missing on the other side, *raw* bytes of them, about *stored*
-    bytes as packed; *sent* bytes travelled, which are fewer after an interruption.
+    bytes as packed; *sent* bytes travelled, which are fewer after an interruption. They are in *packs* packs, and took,
+    or will take about, *requests*, 0 where a remote has none.
     """
 
     updates: list[RefUpdate]
@@ -71,6 +72,8 @@ class Exchange(msgspec.Struct, frozen=True):
     stored: int = 0
     sent: int = 0
     commits: int = 0
+    packs: int = 0
+    requests: int = 0
 
     @property
     def rejected(self) -> list[RefUpdate]:
