@@ -9,6 +9,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -247,14 +248,14 @@ def test_a_worker_that_is_killed_is_no_bug_of_ours_and_stages_nothing(folder: Pa
         (root / "many" / str(number)).touch()
 
     def die_in_a_worker() -> None:
-        owner, read = os.getpid(), os.read
+        owner, opened = os.getpid(), os.open
 
-        def deadly(descriptor: int, length: int) -> bytes:
+        def deadly(*arguments: Any, **options: Any) -> int:
             if os.getpid() != owner:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return read(descriptor, length)
+            return opened(*arguments, **options)
 
-        os.read = deadly
+        os.open = deadly
 
     ended = run_forked("add", "-j", "2", ".", cwd=root, before=die_in_a_worker)
 
