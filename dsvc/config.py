@@ -114,7 +114,7 @@ _ALL_KEYS: Final = (
         "Whether nobody else ever writes, so that a store serves that cannot create exclusively.",
         kind=bool,
     ),
-    Key("remote.*.mirror", None, "Whether it is to be a copy of another one.", kind=bool),
+    Key("remote.*.mirror", None, "Whether a push makes its branches and tags what they are here.", kind=bool),
     Key("remote.*.order", 0, "Which remote is asked first for data that several have: the lowest.", kind=int),
     Key("remote.*.bandwidth", None, "How many bytes may travel each way in a second, such as `20M`."),
     Key("remote.*.timeout", 30, "How many seconds to wait for an answer.", kind=int, minimum=1),

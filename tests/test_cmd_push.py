@@ -167,3 +167,23 @@ def test_any_revision_can_be_pushed_to_a_branch_that_is_named(work: Path, run_ds
     assert (refs[0]["new"], refs[0]["status"]) == (first[0], "unchanged")
     assert "say which branch" in run_dsvc("push", "origin", "main~1", cwd=work, code=4).stderr
     assert run_dsvc("push", "origin", "main~7:old", cwd=work, code=4).stderr.startswith("error: ")
+
+
+def test_a_mirror_gets_all_refs_and_loses_those_that_are_not_here(work: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("config", "remote.origin.mirror", "true", cwd=work)
+    run_dsvc("branch", "old", cwd=work)
+    run_dsvc("tag", "v1", cwd=work)
+    run_dsvc("push", "-q", cwd=work)
+    assert [line.split()[0] for line in run_dsvc("list", "origin", cwd=work).lines] == ["main", "old", "v1"]
+    run_dsvc("branch", "-q", "-D", "old", cwd=work)
+    run_dsvc("commit", "-q", "--amend", "-m", "Another", cwd=work)
+
+    result = run_dsvc("push", cwd=work)
+
+    assert [line.split()[0] for line in run_dsvc("list", "origin", cwd=work).lines] == ["main", "v1"]
+    assert "(forced update)" in result.stderr
+    assert "[deleted]" in result.stderr
+    # Who says what to push means that.
+    run_dsvc("branch", "new", cwd=work)
+    run_dsvc("push", "-q", "origin", "main", cwd=work)
+    assert [line.split()[0] for line in run_dsvc("list", "origin", cwd=work).lines] == ["main", "v1"]

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from dsvc.errors import StorageError
 from dsvc.history.store import Store
+from dsvc.log.sessions import UploadState, read_sessions
+from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.odb.pack import MalformedPackError, pack_key
 from dsvc.storage.local import LocalBackend
+from dsvc.storage.memory import MemoryBackend
 from dsvc.transport.address import open_backend
 from dsvc.transport.fetch import RemoteDamagedError, fetch
 from tests.conftest import PROJECT
@@ -145,6 +149,7 @@ import sys
 from pathlib import Path
 from dsvc.history.store import Store
 from dsvc.storage.local import LocalBackend
+from dsvc.storage.memory import MemoryBackend
 from tests.transport_support import commit, make_context, make_store, push_refs, remote_of
 folder, number, branch = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 local = make_store(folder / f"local-{number}", f"pusher-{number}")
@@ -277,3 +282,29 @@ def test_ids_of_commits_can_be_pushed(tmp_path: Path) -> None:
     push_refs(local, remote_of(there), f"{made.hex()}:main")
 
     assert ObjectId.from_hex(values(Store(there, make_context()))["heads/main"]) == made
+
+
+def test_others_see_how_far_a_push_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(MemoryBackend):
+        def write(self, key: str, value: bytes | bytearray | memoryview) -> None:
+            if key.startswith("packs/") and sum(1 for _ in self.list("packs/")) == 2:
+                message = "the network is gone"
+                raise StorageError(message)
+            super().write(key, value)
+
+    monkeypatch.setattr("dsvc.transport.push.DATA_PACK_SIZE", 1_000_000)
+    local, there = make_store(tmp_path / "local"), Failing()
+    made = None
+    for number in range(3):
+        made = commit(local, {b"large": noise(number, 20_000_000)}, *([made] if made else []))
+
+    with pytest.raises(StorageError, match="the network is gone"):
+        push_refs(local, remote_of(there))
+
+    (session,) = read_sessions(there, State.empty(""))
+    assert made is not None
+    assert session.upload.targets == {"refs/heads/main": made.hex()}
+    assert session.upload.state is UploadState.FAILED
+    assert session.upload.reason == "the network is gone"
+    assert 20_000_000 <= session.upload.sent < session.upload.total
+    assert session.upload.total > 60_000_000

@@ -11,7 +11,7 @@ from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
 from dsvc.config import set_value
 from dsvc.errors import DsvcError
-from dsvc.log.refs import HEADS
+from dsvc.log.refs import HEADS, TAGS
 from dsvc.transport.address import redact
 from dsvc.transport.push import PushRejectedError, push
 from dsvc.transport.refspec import Refspec, parse_refspec
@@ -29,6 +29,8 @@ _HINTS = {
     Outcome.TAG_EXISTS: "the tag is another version there; choose another name, or overwrite it with "
     "`dsvc push --force`",
 }
+
+_EVERYTHING = [Refspec(f"{kind}*", f"{kind}*", force=True) for kind in (HEADS, TAGS)]
 
 
 def command(
@@ -63,6 +65,9 @@ def command(
 
     A folder that is not there yet, or is empty, becomes a store at the first push.
 
+    A remote whose setting `remote.NAME.mirror` is true gets all branches and tags, whatever they were there, and
+    loses those that are not here, unless *REFSPEC* says what to push. Published tags stay.
+
     With `--all-remotes`, each remote gets it; one that fails keeps none of the others from getting it, and the exit
     code is that of the first that failed.
 
@@ -87,7 +92,7 @@ def command(
     if delete and not refspecs:
         message = "`--delete` needs the refs to remove"
         raise UsageError(message)
-    pushing = _Pushing(worktree, wanted, refspecs if delete else (), jobs, dry_run, verbose, json)
+    pushing = _Pushing(worktree, wanted, bool(refspecs), refspecs if delete else (), jobs, dry_run, verbose, json)
     if not all_remotes:
         name = remote or default_remote(worktree.config, short)
         pushed = pushing.to(name)
@@ -105,10 +110,11 @@ def command(
 
 
 class _Pushing(NamedTuple):
-    """What is pushed, to whichever remote."""
+    """What is pushed, to whichever remote; *is_chosen* where it was said which refs."""
 
     worktree: Worktree
     wanted: list[Refspec]
+    is_chosen: bool
     delete: tuple[str, ...]
     jobs: int | None
     dry_run: bool
@@ -119,13 +125,16 @@ class _Pushing(NamedTuple):
         """Push to the remote *name*, and say what became of it."""
         with remote_hints(name):
             other = open_remote(self.worktree, name)
+        # What a mirror gets is not for each push to say.
+        mirror = other.settings.mirror and not self.is_chosen
         try:
             with remote_hints(name), progress_bar() as progress:
                 pushed = push(
                     self.worktree.store,
                     other,
-                    self.wanted,
+                    _EVERYTHING if mirror else self.wanted,
                     delete=self.delete,
+                    mirror=mirror,
                     dry_run=self.dry_run,
                     threads=workers(self.worktree.config, self.jobs).jobs,
                     progress=progress,

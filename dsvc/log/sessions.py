@@ -119,8 +119,8 @@ class UploadSession:
         """Tell that *targets* are to be pushed, *total* bytes."""
         self._write(targets=dict(targets), total=total)
 
-    def advance(self, sent: int, packs: Iterable[str]) -> None:
-        """Tell that *sent* bytes are durable by now, *packs* among them."""
+    def advance(self, sent: int, packs: Iterable[str] = ()) -> None:
+        """Tell that *sent* bytes are durable by now, in *packs* as far as that is known."""
         self._write(sent=sent, packs=list(packs)[-_MAX_PACKS:])
 
     def fail(self, error: BaseException) -> None:

@@ -7,6 +7,7 @@ durable is found by the next one.
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Lock
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from dsvc.log.refs import HEADS, TAGS, check_ref_name, remote_ref, short_name
 from dsvc.log.sessions import UploadSession
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
+from dsvc.odb.pack import DATA_PACK_SIZE
 from dsvc.odb.receive import PackReceiver
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Metered
@@ -56,11 +58,14 @@ def push(
     refspecs: Sequence[Refspec],
     *,
     delete: Sequence[str] = (),
+    mirror: bool = False,
     dry_run: bool = False,
     threads: int = 1,
     progress: Progress = NO_PROGRESS,
 ) -> Exchange:
     """Push *refspecs*, and remove the refs *delete* there.
+
+    With *mirror*, also remove all branches and tags there that are not here, but for published ones.
 
     Raises:
         PushRejectedError: Some refs would not move forward. All others were pushed.
@@ -76,7 +81,8 @@ def push(
         pushed = _dry_run(local, remote, None, wishes, progress)
     else:
         there = remote.open() if dry_run or (delete and not wishes) else remote.open_or_create()
-        wishes += _deletions(there.state(), delete) if delete else []
+        if delete or mirror:
+            wishes += [*_deletions(there.state(), delete), *(_surplus(there.state(), state) if mirror else ())]
         if dry_run:
             pushed = _dry_run(local, remote, there, wishes, progress)
         else:
@@ -160,6 +166,15 @@ def _deletions(state: State, names: Sequence[str]) -> list[Wish]:
     ]
 
 
+def _surplus(there: State, here: State) -> list[Wish]:
+    """Return the wish that each ref goes that is only there, and that may go."""
+    return [
+        Wish("", ref, None, force=True)
+        for ref, found in sorted(there.refs.items())
+        if ref.startswith((HEADS, TAGS)) and ref not in here.refs and not found.published
+    ]
+
+
 def _judge(local: Store, state: State, remote: Remote, wishes: Sequence[Wish]) -> list[RefUpdate]:
     worked_on = read_session(state).branch if remote.has_worktree else None
     return judge(local.objects, state, wishes, worked_on=worked_on)
@@ -205,6 +220,33 @@ def _push(
         raise
 
 
+class _Told:
+    """Progress that is told to *progress*, and now and then to everybody, through *session*."""
+
+    def __init__(self, progress: Progress, session: UploadSession) -> None:
+        self._progress = progress
+        self._session = session
+        self._sent = self._told = 0
+        self._lock = Lock()
+
+    def start(self, task: str, *, files: int | None = None, size: int | None = None) -> None:
+        self._progress.start(task, files=files, size=size)
+
+    def expect(self, *, files: int, size: int) -> None:
+        self._progress.expect(files=files, size=size)
+
+    def advance(self, files: int = 0, size: int = 0) -> None:
+        self._progress.advance(files, size)
+        with self._lock:
+            self._sent += size
+            if self._sent - self._told >= DATA_PACK_SIZE:
+                self._told = self._sent
+                self._session.advance(self._sent)
+
+    def finish(self) -> None:
+        self._progress.finish()
+
+
 def _attempt(
     local: Store,
     remote: Remote,
@@ -223,7 +265,8 @@ def _attempt(
     there.tidy()
     receiver = PackReceiver(there.objects, there.backend, local.files.temporary, generation=state.last_sweep)
     progress.start("push", size=found.plan.stored)
-    sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, progress=progress)
+    told = _Told(progress, session)
+    sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, progress=told)
     progress.finish()
 
     def build(now: State) -> Sequence[RefChange] | None:
