@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -23,6 +25,7 @@ from dsvc.transport.address import open_backend
 from dsvc.transport.fetch import RemoteDamagedError, fetch
 from tests.conftest import PROJECT
 from tests.killed import killed_at_step
+from tests.stores import Stores
 from tests.transport_support import (
     assert_whole,
     commit,
@@ -32,6 +35,7 @@ from tests.transport_support import (
     noise,
     push_refs,
     remote_of,
+    try_push,
     values,
 )
 
@@ -308,3 +312,46 @@ def test_others_see_how_far_a_push_has_come(tmp_path: Path, monkeypatch: pytest.
     assert session.upload.reason == "the network is gone"
     assert 20_000_000 <= session.upload.sent < session.upload.total
     assert session.upload.total > 60_000_000
+
+
+WRITERS = 16
+
+
+@pytest.mark.parametrize("place", ["memory", "folder", "ministack"])
+def test_of_sixteen_who_push_at_once_none_loses_anything(
+    place: str, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: LocalBackend | MemoryBackend
+    if place == "memory":
+        backend = MemoryBackend()
+    elif place == "folder":
+        backend = LocalBackend(tmp_path / "there")
+    else:
+        for variable, value in stores.environment(place).items():
+            monkeypatch.setenv(variable, value)
+        backend = stores.backend(place)
+    writers = [make_store(tmp_path / str(number), f"writer{number}") for number in range(WRITERS)]
+    first = commit(writers[0], {b"base": b"base"}, time=1)
+    push_refs(writers[0], remote_of(backend))
+    for store in writers[1:]:
+        fetch(store, remote_of(backend))
+    made = [commit(store, {b"own": b"%d" % number}, first) for number, store in enumerate(writers)]
+    start = Barrier(WRITERS)
+
+    def push_at_once(number: int, *refspecs: str) -> bool:
+        start.wait()
+        return try_push(writers[number], remote_of(backend), *refspecs)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        landed = list(pool.map(lambda number: push_at_once(number, "main"), range(WRITERS)))
+        apart = list(pool.map(lambda number: push_at_once(number, f"main:{number}"), range(WRITERS)))
+
+    # To one branch one of them comes first, and the others are told; each has its own branch in the end.
+    assert sorted(landed) == [False] * (WRITERS - 1) + [True]
+    assert apart == [True] * WRITERS
+    there = Store(backend, make_context("reader"))
+    expected = {str(number): made[number].hex() for number in range(WRITERS)}
+    assert values(there, "refs/heads/") == {"main": made[landed.index(True)].hex(), **expected}
+    for number, commit_id in enumerate(made):
+        assert files_of(there, commit_id) == {b"own": b"%d" % number}
+    assert_whole(backend)
