@@ -114,6 +114,7 @@ _ALL_KEYS: Final = (
         "Whether nobody else ever writes, so that a store serves that cannot create exclusively.",
         kind=bool,
     ),
+    Key("remote.*.promisor", None, "Whether data that is not here is read from it when it is needed.", kind=bool),
     Key("remote.*.mirror", None, "Whether a push makes its branches and tags what they are here.", kind=bool),
     Key("remote.*.order", 0, "Which remote is asked first for data that several have: the lowest.", kind=int),
     Key("remote.*.bandwidth", None, "How many bytes may travel each way in a second, such as `20M`."),
@@ -204,6 +205,11 @@ class Config(msgspec.Struct, frozen=True):
         """Return the remote and its branch that *branch* follows: by default the same name of `origin`."""
         remote = self.text(f"branch.{branch}.remote") or "origin"
         return remote, self.text(f"branch.{branch}.merge") or branch
+
+    def promisors(self) -> list[str]:
+        """Return the names of the remotes that data is read from when it is needed, in the order to ask them."""
+        names = [name for name in self.remotes() if self.flag(f"remote.{name}.promisor")]
+        return sorted(names, key=lambda name: self.number(f"remote.{name}.order"))
 
     def remotes(self) -> dict[str, str]:
         """Return the address of each remote by its name."""

@@ -5,18 +5,32 @@ beside it.
 """
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dsvc.config import Config
 from dsvc.errors import AlreadyExistsError, NotFoundError
 from dsvc.history.store import Store
 from dsvc.log.log import Log
 from dsvc.model.context import Context
+from dsvc.odb.objects import Promisor
+from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.local import LocalBackend, make_folder, storage_error
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["NotARepositoryError", "RepositoryExistsError", "create_repository", "find_control", "open_worktree"]
+if TYPE_CHECKING:
+    from dsvc.transport.promise import Promise, PromisorRemote
+
+__all__ = [
+    "NotARepositoryError",
+    "RepositoryExistsError",
+    "create_repository",
+    "find_control",
+    "open_worktree",
+    "promisor_remotes",
+]
 
 CONTROL: Final = ".dsvc"
 
@@ -70,8 +84,40 @@ def create_repository(root: Path, context: Context, *, store_id: str, branch: st
     return control
 
 
+class _Promised:
+    """What the remotes *names* have promised to *store*; what knows about remotes is loaded when that is needed."""
+
+    def __init__(self, store: Store, control: Path, config: Config, names: Sequence[str]) -> None:
+        self._store = store
+        self._control = control
+        self._config = config
+        self._names = names
+
+    @cached_property
+    def promise(self) -> "Promise":
+        from dsvc.transport.promise import Promise
+        from dsvc.transport.remote import find_remote
+
+        context = self._store.context
+        return Promise(self._store, [find_remote(self._config, self._control, name, context) for name in self._names])
+
+    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> None:
+        self.promise.bring(object_ids, progress)
+
+    def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | bytearray | memoryview]]:
+        return self.promise.stream(kind, object_ids)
+
+
+def promisor_remotes(promisor: Promisor | None) -> Sequence["PromisorRemote"]:
+    """Return the remotes behind the *promisor* of a worktree's store."""
+    return promisor.promise.remotes if isinstance(promisor, _Promised) else ()
+
+
 def open_worktree(control: Path, context: Context, config: Config) -> Worktree:
     """Open the repository whose control folder is *control*."""
     backend = LocalBackend(control / "store")
     store = Store(backend, context, log=Log(backend, own=True))
+    promisors = config.promisors()
+    if promisors:
+        store.promisor = _Promised(store, control, config, promisors)
     return Worktree(Path(os.path.abspath(control.parent)), control, store, config)  # noqa: PTH100 -- symlinks stay

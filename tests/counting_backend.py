@@ -11,16 +11,21 @@ Buffer = bytes | bytearray | memoryview
 
 
 class CountingBackend:
-    """*trips* are calls that a caller waits for one after another; *asked* what they are made of, by (verb, key)."""
+    """*trips* are calls that a caller waits for one after another; *asked* what they are made of, by (verb, key).
+
+    *ranges* are those that were read, as (key, offset, length).
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.trips = 0
         self.asked: list[tuple[str, str]] = []
+        self.ranges: list[tuple[str, int, int]] = []
 
     def clear(self) -> None:
         self.trips = 0
         self.asked.clear()
+        self.ranges.clear()
 
     def verbs(self, prefix: str = "") -> Counter[str]:
         return Counter(verb for verb, key in self.asked if key.startswith(prefix))
@@ -39,6 +44,7 @@ class CountingBackend:
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         self._note("range", *[key] * len(ranges))
+        self.ranges.extend((key, offset, length) for offset, length in ranges)
         return self.backend.read_ranges(key, ranges)
 
     def size(self, key: str) -> int:

@@ -26,7 +26,7 @@ def clone(repository_folder: Path, run_dsvc: RunDsvc) -> Path:
 def test_it_brings_branches_and_tags_and_leaves_ours_where_they_are(clone: Path, run_dsvc: RunDsvc) -> None:
     result = run_dsvc("fetch", cwd=clone)
 
-    assert result.stderr.startswith("fetched 1 version with 3 objects (")
+    assert result.stderr.startswith("fetched 1 version with 2 objects (")
     assert " * [new branch]" in result.stderr
     assert " -> origin/dev" in result.stderr
     assert " * [new tag]" in result.stderr

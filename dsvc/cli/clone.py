@@ -41,7 +41,8 @@ def command(
     branch: Annotated[
         str | None, option("-b", "--branch", metavar="NAME", help="Check out the branch or tag *NAME*.")
     ] = None,
-    no_checkout: Annotated[bool, option("-n", "--no-checkout", help="Write no files.")] = False,
+    data: Annotated[bool, option("--data", help="Get the data of all versions.")] = False,
+    no_checkout: Annotated[bool, option("-n", "--no-checkout", help="Write no files, and get no data.")] = False,
     origin: Annotated[str, option("-o", "--origin", metavar="NAME", help="Call the remote *NAME*.")] = "origin",
     no_hardlinks: Annotated[
         bool, option("--no-hardlinks", help="Copy packs, even where they could be shared with the remote.")
@@ -55,8 +56,12 @@ def command(
 ) -> None:
     """Clone a repository into a new folder.
 
-    All branches and tags come with their data, the address becomes the remote `origin`, and the
-    files of the default branch are written: of the one that somebody works on there, else of `main`.
+    All branches and tags come, with their history and the names of all files. The address becomes the remote
+    `origin`, and the files of the default branch are written: of the one that somebody works on there, else of `main`.
+    Only their data comes. That of other versions is read from the remote when it is needed, and then kept: by
+    dsvc-switch(1), dsvc-cat(1) or dsvc-diff(1), say. `dsvc fetch --data` gets it before that. See dsvc-concepts(7).
+
+    With `--data`, the data of all versions comes at once, and the clone never needs the remote again.
 
     *ADDRESS* is the folder of a repository, or of a store that was pushed to, or one of the others in dsvc-remotes(7);
     how it is reached may be set with `-c`, as `remote.origin.profile`. On the same filesystem, packs are shared with it
@@ -69,6 +74,7 @@ def command(
         $ dsvc clone /mnt/nas/images
         $ dsvc clone -b v1.2 ../images old-images
         $ dsvc clone -c remote.origin.profile=work s3://bucket/images
+        $ dsvc clone --data /mnt/nas/images
 
     Exit status:
         5 the folder exists, and is not empty
@@ -91,7 +97,8 @@ def command(
         choose_head(source.open().state(), branch)
     _check_free(root, full)
     console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
-    worktree = _make(root, full, origin, wanted)
+    promisor: dict[str, Value] = {} if data else {f"remote.{origin}.promisor": True}
+    worktree = _make(root, full, origin, promisor | wanted)
     other = find_remote(worktree.config, worktree.control, origin, worktree.store.context)
     try:
         with remote_hints(origin, full), progress_bar() as progress:
@@ -101,6 +108,7 @@ def command(
                 branch=branch,
                 checkout=not no_checkout,
                 link=not no_hardlinks,
+                data=data,
                 workers=workers(worktree.config, jobs),
                 progress=progress,
             )

@@ -84,6 +84,7 @@ _HINTS: Final[dict[str, str]] = {
     "NoCredentialsError": "see dsvc-remotes(7) for where they come from, or name a profile in `remote.NAME.profile`",
     "NothingToCommitError": "to stage what changed, run `dsvc add`; `dsvc status` shows what that is",
     "ObjectNotFoundError": _FSCK,
+    "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
     "TlsError": "check the address, and the certificate of the service; a private one's is named by `AWS_CA_BUNDLE` or "

@@ -105,7 +105,8 @@ def transferred(exchange: Exchange, verb: str) -> str | None:
         size += f", {console.plural(exchange.requests, 'request')}"
     saved = exchange.stored - exchange.sent
     there = f", {console.format_size(saved)} of it there already" if saved * 10 > exchange.stored else ""
-    return f"{verb} {' with '.join(parts)} ({size}{there})"
+    more = f"; {console.plural(exchange.promised, 'object')} more would be fetched first" if exchange.promised else ""
+    return f"{verb} {' with '.join(parts)} ({size}{there}){more}"
 
 
 def print_json(exchange: Exchange) -> None:

@@ -5,16 +5,23 @@ from typing import Annotated
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import print_json, remote_hints, show_refs, transferred
+from dsvc.cli.history import PathNotFoundError
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
+from dsvc.cli.paths import tree_path
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
+from dsvc.history.revisions import resolve
+from dsvc.history.tree import Tree
 from dsvc.log.refs import HEADS
+from dsvc.model.ids import ObjectId
 from dsvc.transport.address import redact
+from dsvc.transport.data import bring_all, bring_entries
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
 from dsvc.transport.refspec import Refspec, parse_refspec
 from dsvc.transport.remote import Remote, default_remote, find_remote
 from dsvc.transport.updates import Exchange
+from dsvc.worktree.head import read_head
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command", "fetch_from"]
@@ -23,11 +30,19 @@ _CONFLICT = 5
 
 
 def command(
-    remote: Annotated[str | None, argument("REMOTE", help="The name of a remote.")] = None,
+    remote: Annotated[
+        str | None, argument("REMOTE", help="The name of a remote; with `--data`, or a revision.")
+    ] = None,
     refspecs: Annotated[
         tuple[str, ...], argument("REFSPEC", help="A branch or a tag of the remote, or `SOURCE:TARGET`.")
     ] = (),
+    paths: Annotated[
+        tuple[bytes, ...] | None, argument("PATH", help="Get the data of these only.", after_dashes=True)
+    ] = None,
     *,
+    data: Annotated[
+        bool, option("--data", help="Get the data of all versions, or of *REVISION*, that a lazy clone lacks.")
+    ] = False,
     all: Annotated[bool, option("--all", help="Fetch from every remote.")] = False,
     prune: Annotated[bool, option("-p", "--prune", help="Forget branches that the remote no longer has.")] = False,
     tags: Annotated[bool | None, option("-t", "--tags", help="Fetch all tags; `--no-tags` fetches none.")] = None,
@@ -45,9 +60,14 @@ def command(
     Without *REMOTE*, it is the one that the current branch follows, or else `origin`.
 
     Only what is missing here is copied, and everything is checked against its hash before it counts.
+    In a lazy clone (see dsvc-concepts(7)), versions come without data, which is read when it is needed.
+
+    With `--data`, all data comes too, also that of versions that are here already. `dsvc fetch --data` *REVISION*
+    fetches no versions, and brings the data of one that is here, or of some *PATH*s in it: for a journey, say.
 
     Examples:
         $ dsvc fetch
+        $ dsvc fetch --data v1.2 -- images/train
         $ dsvc fetch --all --prune
         $ dsvc fetch origin main
 
@@ -63,13 +83,43 @@ def command(
     if all and (remote or refspecs):
         message = "`--all` takes neither remote nor refspec"
         raise UsageError(message)
-    options = FetchOptions(
-        tags=tags, prune=prune, force=force, dry_run=dry_run, threads=workers(worktree.config, jobs).jobs
-    )
+    if data and remote is not None and remote not in worktree.config.remotes():
+        _bring(worktree, remote, refspecs, paths)
+        return
+    if paths:
+        message = "paths are for the data of a version"
+        raise UsageError(message, hint="run `dsvc fetch --data REVISION -- PATH`")
     for name in names:
+        options = FetchOptions(
+            tags=tags,
+            prune=prune,
+            force=force,
+            dry_run=dry_run,
+            data=not worktree.config.flag(f"remote.{name}.promisor"),
+            threads=workers(worktree.config, jobs).jobs,
+        )
         with remote_hints(name):
             other = find_remote(worktree.config, worktree.control, name, worktree.store.context)
         fetch_from(worktree, other, list(map(parse_refspec, refspecs)), options, verbose=verbose, json=json)
+    if data and not dry_run:
+        with progress_bar() as progress:
+            bring_all(worktree.store, worktree.store.state(), progress)
+
+
+def _bring(worktree: Worktree, revision: str, refspecs: tuple[str, ...], paths: tuple[bytes, ...] | None) -> None:
+    """Bring the data of *paths* in *revision*, or of all of it."""
+    if refspecs:
+        message = f"`{revision}` is no remote, and of a version only paths can follow"
+        raise UsageError(message, hint="run `dsvc fetch --data REVISION -- PATH`")
+    state = worktree.store.state()
+    commit_id = resolve(worktree.store, state, revision, head=read_head(worktree, state))
+    tree = Tree(worktree.store.objects, ObjectId(worktree.commit_of(commit_id).tree))
+    within = [tree_path(worktree.root, path) for path in paths or ()] or [b""]
+    for path in within:
+        if path and next(tree.entries(path), None) is None:
+            raise PathNotFoundError(path, revision)
+    with progress_bar() as progress:
+        bring_entries(worktree.store, (entry for path in within for entry in tree.entries(path)), progress)
 
 
 def _default(worktree: Worktree) -> str:

@@ -15,9 +15,11 @@ from dsvc.cli.workers import workers
 from dsvc.config import Config
 from dsvc.history.store import Store
 from dsvc.maintenance.findings import Finding, Part, Report, Severity
-from dsvc.maintenance.fsck import Sample, fsck
+from dsvc.maintenance.fsck import Promised, Sample, fsck
 from dsvc.maintenance.rebuild_index import rebuild_index
 from dsvc.model.paths import quote_path
+from dsvc.odb.objects import OutOfReachError
+from dsvc.repository import promisor_remotes
 from dsvc.storage.mirror import MirroredBackend
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.remote import find_remote
@@ -122,13 +124,14 @@ def command(
             console.say(
                 f"indexed {console.plural(rebuilt.objects, 'object')} in {console.plural(rebuilt.packs, 'pack')} anew"
             )
-            store = Store(store.backend, store.context)
+            store = Store(store.backend, store.context, promisor=store.promisor)
         report = fsck(
             store,
             full=not quick,
             sample=_sample(sample, time) if samples else None,
             keep=config.number("log.keep"),
             folders=folders,
+            promised=_promised(store),
             threads=threads,
             progress=progress,
         )
@@ -163,6 +166,17 @@ def _open(address: str | None, remote: str | None) -> tuple[Config, Store, list[
         return worktree.config, worktree.store, [worktree.control / "tmp"]
     config = session.load_config()
     return config, Store(open_backend(address, Path.cwd()), session.make_context(config)), []
+
+
+def _promised(store: Store) -> Promised:
+    """Return where data may be that *store* lacks."""
+    databases, unreachable = [], []
+    for remote in promisor_remotes(store.promisor):
+        try:
+            databases.append(remote.database)
+        except OutOfReachError:
+            unreachable.append(remote.remote.name)
+    return Promised(databases, unreachable)
 
 
 def _print(report: Report, *, where: str | None, full: bool) -> None:
@@ -208,6 +222,8 @@ def _summarise(report: Report, *, where: str | None, full: bool) -> None:
     if report.unread:
         read += f"; {console.plural(report.unread, 'pack')} left for another time"
     console.say(f"{state}: {', '.join(looked)}; {read}")
+    if report.promised:
+        console.say(f"{console.plural(report.promised, 'object')} promised: not here, and in a remote")
     if report.dangling:
         console.say(f"{console.plural(report.dangling, 'object')} dangling: no version needs them")
 
@@ -234,6 +250,7 @@ def _print_json(report: Report) -> None:
             "stored_bytes": report.size,
             "commits": report.commits,
             "dangling": report.dangling,
+            "promised": report.promised,
             "unread_packs": report.unread,
         }
     )

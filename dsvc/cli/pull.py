@@ -65,7 +65,9 @@ def command(
     with remote_hints(name):
         other = find_remote(config, worktree.control, name, worktree.store.context)
     work = workers(config, jobs)
-    fetch_from(worktree, other, [], FetchOptions(prune=prune, threads=work.jobs), verbose=verbose, json=json)
+    lazy = worktree.config.flag(f"remote.{name}.promisor")
+    options = FetchOptions(prune=prune, data=not lazy, threads=work.jobs)
+    fetch_from(worktree, other, [], options, verbose=verbose, json=json)
     ref = remote_ref(name, theirs)
     if worktree.store.state().value(ref) is None:
         message = f"the remote {name} has no branch `{theirs}`"

@@ -12,6 +12,7 @@ from dsvc.log.log import Log
 from dsvc.log.state import Standing, State
 from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.objects import Promisor
 from dsvc.odb.writer import DatabaseWriter, Sealed, store_segment
 from dsvc.storage.backend import Backend, LocalFiles
 from dsvc.storage.local import LocalBackend
@@ -28,12 +29,15 @@ class CollectedError(ConflictError):
 
 
 class Store:
-    """One store, seen by one actor."""
+    """One store, seen by one actor; objects that are not in it are asked of the *promisor*, if there is one."""
 
-    def __init__(self, backend: Backend, context: Context, *, log: Log | None = None) -> None:
+    def __init__(
+        self, backend: Backend, context: Context, *, log: Log | None = None, promisor: Promisor | None = None
+    ) -> None:
         self.backend = backend
         self.context = context
         self.log = log or Log(backend)
+        self.promisor = promisor
 
     @property
     def files(self) -> LocalBackend:
@@ -47,7 +51,18 @@ class Store:
     def objects(self) -> ObjectDatabase:
         """The database over what is live."""
         state = self.log.last()
-        return ObjectDatabase(self.backend, packs=state.packs, segments=state.segments)
+        return ObjectDatabase(self.backend, packs=state.packs, segments=state.segments, promisor=self.promisor)
+
+    def promise(self, promisor: Promisor) -> None:
+        """Let *promisor* be asked for objects that are not here."""
+        self.promisor = promisor
+        self.objects.promisor = promisor
+
+    def acting(self, context: Context) -> "Store":
+        """Return the same store, seen by who acts in *context*."""
+        store = Store(self.backend, context, log=self.log, promisor=self.promisor)
+        store.__dict__["objects"] = self.objects
+        return store
 
     def state(self) -> State:
         """Return the newest state, and let `objects` follow it.

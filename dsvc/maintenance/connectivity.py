@@ -26,15 +26,26 @@ _UNREADABLE: Final = (CorruptionError, NotFoundError)
 class Connectivity:
     """Walks everything below some roots. Objects that *is_lost* tells to be damaged count as missing.
 
-    *broken* has what is wrong with each object that is missing or cannot be read.
+    *broken* has what is wrong with each object that is missing or cannot be read. Data that is in one of the
+    *promised* databases is not missing. With *uncertain*, other data may be in one that cannot be looked at, and is
+    among the *unknown*.
     """
 
     def __init__(
-        self, objects: ObjectDatabase, is_lost: Callable[[Location], bool], progress: Progress = NO_PROGRESS
+        self,
+        objects: ObjectDatabase,
+        is_lost: Callable[[Location], bool],
+        progress: Progress = NO_PROGRESS,
+        *,
+        promised: Sequence[ObjectDatabase] = (),
+        uncertain: bool = False,
     ) -> None:
         self.marks: Final = Marks(objects)
         self.broken: Final[dict[bytes, str]] = {}
         self.commits: Final[dict[ObjectId, Commit]] = {}
+        self.unknown: Final[set[bytes]] = set()
+        self._uncertain = uncertain
+        self._promised = [Marks(one) for one in promised]
         self._objects = objects
         self._is_lost = is_lost
         self._progress = progress
@@ -42,14 +53,15 @@ class Connectivity:
         self._pages = Tree(objects).prolly.pages
         self._lossy: set[bytes] = set()
 
-    def _meet(self, object_id: bytes) -> bool:
+    def _meet(self, object_id: bytes, *, is_data: bool = False) -> bool:
         """Note that *object_id* is needed; tell whether it is new, so that what is below it has to be looked at."""
         place = self.marks.find(object_id)
         if place is None and object_id == self._pages.empty_root:
             # It is known without being stored.
             return False
         if place is None:
-            self.broken.setdefault(bytes(object_id), "it is missing")
+            if not (is_data and self._is_promised(object_id)):
+                self.broken.setdefault(bytes(object_id), "it is missing")
             return False
         if not self.marks.mark(place, SEEN):
             return False
@@ -57,6 +69,21 @@ class Connectivity:
             self.broken[bytes(object_id)] = "it is damaged"
             return False
         return True
+
+    def _is_promised(self, object_id: bytes) -> bool:
+        for marks in self._promised:
+            place = marks.find(object_id)
+            if place is not None and marks.segments[place[0]].location(place[1]).kind == Kind.CHUNK:
+                marks.mark(place, SEEN)
+                return True
+        if self._uncertain:
+            self.unknown.add(bytes(object_id))
+        return self._uncertain
+
+    @property
+    def promised(self) -> int:
+        """How many objects that are not here are promised."""
+        return sum(marks.count(SEEN) for marks in self._promised)
 
     def add(self, object_id: ObjectId) -> None:
         """Walk what the value of a ref leads to: a commit with all before it, a tag, or a tree."""
@@ -131,6 +158,7 @@ class Connectivity:
     def _walk_entries(self, entries: Iterable[Entry]) -> bool:
         blobs: list[bytes] = []
         needed: list[bytes] = []
+        data: list[bytes] = []
         for entry in entries:
             if entry.extension is not None:
                 needed.append(entry.extension)
@@ -138,12 +166,16 @@ class Connectivity:
                 needed.append(entry.blob)
                 blobs.append(entry.blob)
             elif entry.size and entry.kind <= EntryKind.SYMLINK:
-                needed.append(entry.digest)
+                data.append(entry.digest)
         new = {object_id for object_id in needed if self._meet(object_id)}
+        for chunk in data:
+            self._meet(chunk, is_data=True)
         for blob in blobs:
             if blob in new:
                 self._walk_blob(blob)
-        return bool(self.broken) and any(object_id in self.broken or object_id in self._lossy for object_id in needed)
+        return bool(self.broken) and any(
+            object_id in self.broken or object_id in self._lossy for object_id in (*needed, *data)
+        )
 
     def _walk_blob(self, blob_id: bytes) -> None:
         try:
@@ -152,7 +184,7 @@ class Connectivity:
             self.broken[blob_id] = str(error)
             return
         for item in blob.items:
-            if self._meet(item.id) and blob.level:
+            if self._meet(item.id, is_data=not blob.level) and blob.level:
                 self._walk_blob(item.id)
         if self.broken and any(item.id in self.broken or item.id in self._lossy for item in blob.items):
             self._lossy.add(blob_id)

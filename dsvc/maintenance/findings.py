@@ -54,7 +54,7 @@ class LostPath(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct):
     """All findings of one check, and how much was looked at. *size* is in bytes, as stored.
 
-    *unread* packs were left out of a sample.
+    *unread* packs were left out of a sample; *promised* objects are at a remote, and not here.
     """
 
     findings: list[Finding] = []
@@ -64,6 +64,7 @@ class Report(msgspec.Struct):
     objects: int = 0
     commits: int = 0
     dangling: int = 0
+    promised: int = 0
     size: int = 0
     unread: int = 0
 

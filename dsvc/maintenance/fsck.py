@@ -28,7 +28,7 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.temporary import stale_files
 
-__all__ = ["Sample", "fsck"]
+__all__ = ["Promised", "Sample", "fsck"]
 
 _SHOWN: Final = 3
 
@@ -45,6 +45,16 @@ class Sample(msgspec.Struct, frozen=True):
         return self.shuffled(sorted(names))[: math.ceil(self.share * len(names))]
 
 
+class Promised(msgspec.Struct, frozen=True):
+    """Where data may be that is not here: the *databases* of remotes, and the names of those *unreachable*."""
+
+    databases: Sequence[ObjectDatabase] = ()
+    unreachable: Sequence[str] = ()
+
+
+NOTHING_PROMISED: Final = Promised()
+
+
 def fsck(
     store: Store,
     *,
@@ -52,6 +62,7 @@ def fsck(
     sample: Sample | None = None,
     keep: int = 100,
     folders: Sequence[Path] = (),
+    promised: Promised = NOTHING_PROMISED,
     threads: int = 1,
     progress: Progress = NO_PROGRESS,
 ) -> Report:
@@ -59,7 +70,8 @@ def fsck(
 
     With a *sample*, log and index are checked, and every byte of its packs; what versions need is not looked for.
 
-    *folders* are looked through for files that ended processes have left.
+    *folders* are looked through for files that ended processes have left. Data that is *promised* is counted, and not
+    missed.
 
     Raises:
         StoreNotFoundError: There is no store.
@@ -85,7 +97,7 @@ def fsck(
         objects = ObjectDatabase(store.backend)
         objects.update(state.packs, ())
         objects.attach((), segments)
-        _check_versions(store, state, objects, lost, report, keep=keep, progress=progress)
+        _check_versions(store, state, objects, lost, report, keep=keep, promised=promised, progress=progress)
     _check_files(store, state, folders, report)
     return report
 
@@ -167,10 +179,11 @@ def _check_versions(
     report: Report,
     *,
     keep: int,
+    promised: Promised,
     progress: Progress,
 ) -> None:
     """Walk all that refs lead to."""
-    walk = Connectivity(objects, lost, progress)
+    walk = Connectivity(objects, lost, progress, promised=promised.databases, uncertain=bool(promised.unreachable))
     progress.start("check versions")
     named: list[Root] = []
     try:
@@ -187,7 +200,11 @@ def _check_versions(
         Finding(Part.OBJECT, object_id.hex(), problem) for object_id, problem in sorted(walk.broken.items())
     )
     report.commits = len(walk.commits)
-    report.dangling = walk.dangling()
+    report.dangling, report.promised = walk.dangling(), walk.promised
+    if walk.unknown:
+        names = ", ".join(promised.unreachable)
+        problem = f"{len(walk.unknown):,} objects are not here, and {names} cannot be asked whether they are there"
+        report.findings.append(Finding(Part.OBJECT, "", problem, Severity.WARNING))
     report.lost = [] if not walk.broken else _lost_paths(walk, named)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from dsvc.errors import CorruptionError, StorageError
 from dsvc.model.ids import Kind, ObjectId, ObjectMismatchError, WrongKindError, hash_object
 from dsvc.odb import frame
-from dsvc.odb.objects import ObjectNotFoundError
+from dsvc.odb.objects import ObjectNotFoundError, Promisor
 from dsvc.odb.pack import pack_key
 from dsvc.odb.segment import Location, Segment, segment_key
 from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles, ReadableFiles
@@ -52,10 +52,23 @@ def load_segment(backend: Backend, name: str) -> Segment:
 
 
 class ObjectDatabase:
-    """Objects by id. Reading is safe from several threads."""
+    """Objects by id. Reading is safe from several threads.
 
-    def __init__(self, backend: Backend, *, packs: Collection[str] = (), segments: Iterable[str] = ()) -> None:
+    What is read and not here is asked of the *promisor*, if there is one; all else knows only what is here.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        packs: Collection[str] = (),
+        segments: Iterable[str] = (),
+        promisor: Promisor | None = None,
+    ) -> None:
         self._backend = backend
+        self.promisor = promisor
+        # Where what is in both is read from: for the database of a remote, that of the repository.
+        self.nearer: ObjectDatabase | None = None
         self._batch_bytes = _LOCAL_BATCH_BYTES if isinstance(backend, LocalFiles) else _BATCH_BYTES
         # Replaced and never changed, so that no reader meets half of a change.
         self._packs: frozenset[str] = frozenset()
@@ -115,7 +128,17 @@ class ObjectDatabase:
             ObjectNotFoundError: It is not here.
             CorruptionError: Its bytes are damaged, or of another kind.
         """
-        return bytes(self._read_located(kind, object_id, self._require(object_id)))
+        if self.nearer is not None and object_id in self.nearer:
+            return self.nearer.read(kind, object_id)
+        location = self.locate(object_id)
+        if location is None and self.promisor is not None:
+            self.promisor.bring([object_id])
+            location = self.locate(object_id)
+            if location is None:
+                return bytes(next(self.promisor.stream(kind, [object_id]))[1])
+        if location is None:
+            raise ObjectNotFoundError(object_id)
+        return bytes(self._read_located(kind, object_id, location))
 
     def read_many(self, kind: int, object_ids: Sequence[bytes]) -> list[bytes]:
         """Return the verified bytes of *object_ids*, in their order."""
@@ -128,7 +151,22 @@ class ObjectDatabase:
         The bytes may be a view that lives as long as the caller holds it. Without *verify* they are what
         the index points to and no more: for who hashes them anyway, as part of something larger.
         """
-        located = [(self._require(object_id), object_id) for object_id in set(object_ids)]
+        wanted = set(object_ids)
+        if self.nearer is not None:
+            near = [object_id for object_id in wanted if object_id in self.nearer]
+            yield from self.nearer.stream(kind, near, verify=verify)
+            wanted.difference_update(near)
+        found = [(self.locate(object_id), object_id) for object_id in wanted]
+        missing = [object_id for location, object_id in found if location is None]
+        if missing:
+            if self.promisor is None:
+                raise ObjectNotFoundError(missing[0])
+            self.promisor.bring(missing)
+            found = [(self.locate(object_id), object_id) for object_id in wanted]
+            missing = [object_id for location, object_id in found if location is None]
+            if missing:
+                yield from self.promisor.stream(kind, missing)
+        located = [(location, object_id) for location, object_id in found if location is not None]
         located.sort()
         for batch in _batches(located, self._batch_bytes):
             frames = self._read_frames([location for location, _ in batch])
@@ -137,12 +175,6 @@ class ObjectDatabase:
                 if verify:
                     _verify(kind, object_id, location, data)
                 yield object_id, data
-
-    def _require(self, object_id: bytes) -> Location:
-        location = self.locate(object_id)
-        if location is None:
-            raise ObjectNotFoundError(object_id)
-        return location
 
     def _read_located(self, kind: int, object_id: bytes, location: Location) -> Buffer:
         key = (location.pack, location.offset)

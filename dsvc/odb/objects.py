@@ -4,13 +4,14 @@ An object is bytes of a kind. Who reads or writes one does not know about packs,
 remotes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from dsvc.errors import NotFoundError
+from dsvc.errors import NotFoundError, StorageError
 from dsvc.model.ids import ObjectId, hash_object
+from dsvc.progress import NO_PROGRESS, Progress
 
-__all__ = ["MemoryObjects", "ObjectNotFoundError", "ObjectReader", "ObjectWriter"]
+__all__ = ["MemoryObjects", "ObjectNotFoundError", "ObjectReader", "ObjectWriter", "OutOfReachError", "Promisor"]
 
 
 class ObjectNotFoundError(NotFoundError):
@@ -19,6 +20,15 @@ class ObjectNotFoundError(NotFoundError):
     def __init__(self, object_id: bytes) -> None:
         super().__init__(f"object {object_id.hex()} is not here")
         self.object_id = object_id
+
+
+class OutOfReachError(StorageError):
+    """*what* is not here, and *remote*, which has it, cannot be reached for *reason*."""
+
+    def __init__(self, what: str, remote: str, reason: str) -> None:
+        super().__init__(f"{what} is not here, and {remote}, which has it, cannot be reached: {reason}")
+        self.remote = remote
+        self.reason = reason
 
 
 class ObjectReader(Protocol):
@@ -48,6 +58,27 @@ class ObjectWriter(Protocol):
         """Store *data* as an object of *kind* and return its id.
 
         It can be read, and is durable, only after the seal.
+        """
+
+
+class Promisor(Protocol):
+    """Who has promised objects that are not here. Safe to use from several threads."""
+
+    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> None:
+        """Store those of *object_ids* here that are promised and not here, so that they never have to come again.
+
+        What nobody has promised, or what cannot be stored here, stays missing.
+
+        Raises:
+            CorruptionError: What came is not what its id says; nothing of it was stored.
+            OutOfReachError: Who has promised one cannot be reached.
+        """
+
+    def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | bytearray | memoryview]]:
+        """Yield (id, verified bytes) of *object_ids* from where they are, for once.
+
+        Raises:
+            ObjectNotFoundError: Nobody has promised one of them.
         """
 
 

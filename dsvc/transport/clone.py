@@ -16,7 +16,9 @@ from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.closure import peel
+from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, fetch
+from dsvc.transport.promise import Promise
 from dsvc.transport.remote import Remote
 from dsvc.transport.updates import Exchange
 from dsvc.worktree.checkout import switch_to
@@ -53,12 +55,14 @@ def clone(
     branch: str | None = None,
     checkout: bool = True,
     link: bool = True,
+    data: bool = False,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> Cloned:
     """Fetch all that *remote* has into *worktree*, which is new, and write the files of *branch* or its default.
 
-    What an earlier attempt has done is not done again.
+    With *data*, that of all versions comes; else, only that of the files which are written, and *remote* should be
+    configured as a promisor. What an earlier attempt has done is not done again.
 
     Raises:
         NoStoreError: There is nothing at the remote's address.
@@ -67,8 +71,13 @@ def clone(
     """
     there = remote.open()
     chosen = choose_head(there.state(), branch)
-    options = FetchOptions(tags=True, link=link, threads=max(1, workers.jobs))
+    if not data:
+        worktree.store.promise(Promise(worktree.store, [remote], link=link))
+    options = FetchOptions(tags=True, link=link, data=data, threads=max(1, workers.jobs))
     exchange = fetch(worktree.store, remote, options=options, progress=progress)
+    if data:
+        # Where an earlier attempt has fetched without.
+        bring_all(worktree.store, worktree.store.state(), progress)
     if chosen is None:
         return Cloned(exchange, None, 0)
     ref, value = chosen

@@ -49,13 +49,26 @@ def peel(objects: ObjectDatabase, object_id: bytes) -> tuple[list[ObjectId], Obj
 
 
 class Closure:
-    """The objects of *source* that *target* lacks, as marks; *relied* names the packs with those that it has."""
+    """The objects of *source* that *target* lacks, as marks; *relied* names the packs with those that it has.
 
-    def __init__(self, source: ObjectDatabase, target: ObjectDatabase, progress: Progress = NO_PROGRESS) -> None:
+    Without *data*, what files contain is left out. *promised* is what neither side has, and whoever promised it to the
+    source does.
+    """
+
+    def __init__(
+        self,
+        source: ObjectDatabase,
+        target: ObjectDatabase,
+        progress: Progress = NO_PROGRESS,
+        *,
+        data: bool = True,
+    ) -> None:
         self.source: Final = source
         self.target: Final = target
         self.marks: Final = Marks(source)
         self.relied: Final[set[str]] = set()
+        self.promised: Final[set[bytes]] = set()
+        self._data = data
         self._progress = progress
         self._empty = target.is_empty
         self._known: set[bytes] = set()
@@ -94,10 +107,12 @@ class Closure:
         there = None if self._empty else self.target.locate(object_id)
         if there is not None:
             self.relied.add(there.pack)
-        elif place is None:
+        elif place is not None:
+            self.marks.mark(place, WANTED)
+        elif self.source.promisor is None:
             raise MissingObjectError(object_id)
         else:
-            self.marks.mark(place, WANTED)
+            self.promised.add(bytes(object_id))
         return True
 
     def add_tree(self, root: bytes) -> None:
@@ -131,7 +146,7 @@ class Closure:
             if entry.blob is not None:
                 if self.add(entry.blob):
                     blobs.append(entry.blob)
-            elif entry.size and entry.kind <= EntryKind.SYMLINK:
+            elif self._data and entry.size and entry.kind <= EntryKind.SYMLINK:
                 self.add(entry.digest)
         self._add_blobs(blobs)
         self._progress.advance(len(entries))
@@ -142,6 +157,8 @@ class Closure:
             batch, waiting = waiting[:_READ_AHEAD], waiting[_READ_AHEAD:]
             for data in self.source.read_many(Kind.BLOB, batch):
                 blob = decode(Blob, data)
+                if not (blob.level or self._data):
+                    continue
                 new = [item.id for item in blob.items if self.add(item.id)]
                 if blob.level:
                     waiting.extend(new)

@@ -17,6 +17,7 @@ from dsvc.model.ids import ObjectId
 from dsvc.odb.receive import PackReceiver
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.closure import peel
+from dsvc.transport.metadata import bring_metadata, drop_metadata
 from dsvc.transport.preparation import Preparation, missing_there, prepare, still_holds
 from dsvc.transport.refspec import Refspec, expand, find_ref
 from dsvc.transport.remote import Remote
@@ -50,7 +51,7 @@ class FetchOptions(msgspec.Struct, frozen=True):
     """*tags* None takes those of the versions that are fetched, True all, False none.
 
     With *prune*, branches that are gone there are forgotten; with *link*, packs are shared with a
-    remote on the same filesystem instead of copied.
+    remote on the same filesystem instead of copied. Without *data*, what files contain stays there, promised.
     """
 
     tags: bool | None = None
@@ -58,6 +59,7 @@ class FetchOptions(msgspec.Struct, frozen=True):
     force: bool = False
     dry_run: bool = False
     link: bool = False
+    data: bool = True
     threads: int = 1
 
 
@@ -105,9 +107,13 @@ def _attempt(
 ) -> Exchange:
     there, state = remote.open(), local.state()
     try:
+        packs = bring_metadata(there, local.objects)
+        there.objects.nearer = local.objects
         wishes = _wishes(remote, there, state, refspecs, options)
         updates = _judge(there, state, wishes)
-        found = prepare(there, local.objects, state, values_of(updates), progress)
+        # Without data, all that has to come is in the copy by now.
+        packs = there.backend if options.data else packs
+        found = prepare(there, local.objects, state, values_of(updates), progress, data=options.data, packs=packs)
         if options.dry_run:
             return _exchange(updates, found, sent=found.plan.stored)
         local.tidy()
@@ -116,14 +122,16 @@ def _attempt(
         sent = send(
             found.plan,
             there.objects,
-            there.backend,
+            packs,
             receiver,
             threads=options.threads,
-            link=options.link,
+            link=options.link or packs is not there.backend,
             progress=progress,
         )
         progress.finish()
     except CorruptionError as error:
+        # What was copied of it is asked for again, should it be mended there.
+        drop_metadata(there)
         raise RemoteDamagedError(remote.name, error) from error
 
     def build(now: State) -> Sequence[RefChange] | None:

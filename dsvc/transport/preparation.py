@@ -11,6 +11,7 @@ from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.database import ObjectDatabase
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.backend import Backend
 from dsvc.transport.closure import Closure, MissingObjectError, peel
 from dsvc.transport.negotiate import Missing, missing_commits
 from dsvc.transport.transfer import Plan, make_plan
@@ -19,12 +20,16 @@ __all__ = ["Preparation", "missing_there", "prepare", "still_holds"]
 
 
 class Preparation(msgspec.Struct, frozen=True):
-    """The *plan* that makes *tips* whole where the refs are those of *state*, and the commits it builds on."""
+    """The *plan* that makes *tips* whole where the refs are those of *state*, and the commits it builds on.
+
+    *promised* objects are needed too, and have to be brought to the source first.
+    """
 
     state: State
     tips: frozenset[ObjectId]
     missing: Missing
     plan: Plan
+    promised: set[bytes] = set()
 
 
 def missing_there(objects: ObjectDatabase, state: State, tips: Sequence[ObjectId]) -> Missing:
@@ -59,15 +64,34 @@ def prepare(
     state: State,
     tips: Sequence[ObjectId],
     progress: Progress = NO_PROGRESS,
+    *,
+    data: bool = True,
+    packs: Backend | None = None,
 ) -> Preparation:
     """Find out what *target*, where the refs are those of *state*, lacks of what *source* has below *tips*.
+
+    Without *data*, what files contain is left out. What has to be sent is in *packs*, if that is not the source's own
+    backend.
 
     Raises:
         CorruptionError: Something is missing or damaged in *source*.
     """
     objects = source.objects
-    closure, commits = Closure(objects, target, progress), Commits(objects)
     missing = missing_there(objects, state, tips)
+    closure = _closure(objects, target, missing, tips, progress, data=data)
+    return Preparation(state, frozenset(tips), missing, make_plan(closure, packs or source.backend), closure.promised)
+
+
+def _closure(
+    objects: ObjectDatabase,
+    target: ObjectDatabase,
+    missing: Missing,
+    tips: Sequence[ObjectId],
+    progress: Progress,
+    *,
+    data: bool,
+) -> Closure:
+    closure, commits = Closure(objects, target, progress, data=data), Commits(objects)
     progress.start("compare", files=sum(commits.get(commit_id).files for commit_id in missing.commits[:1]))
     for commit_id in missing.boundary:
         closure.skip_tree(commits.get(commit_id).tree)
@@ -78,7 +102,7 @@ def prepare(
     for tip in tips:
         _add_tip(closure, tip)
     progress.finish()
-    return Preparation(state, frozenset(tips), missing, make_plan(closure, source.backend))
+    return closure
 
 
 def _add_tip(closure: Closure, tip: ObjectId) -> None:

@@ -25,7 +25,7 @@ from dsvc.odb.pack import DATA_PACK_SIZE
 from dsvc.odb.receive import PackReceiver
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Metered
-from dsvc.transport.closure import peel
+from dsvc.transport.closure import MissingObjectError, peel
 from dsvc.transport.preparation import Preparation, prepare, still_holds
 from dsvc.transport.refspec import Refspec, UnknownSourceError, expand, find_ref
 from dsvc.transport.remote import Remote
@@ -192,7 +192,7 @@ def _dry_run(local: Store, remote: Remote, there: Store | None, wishes: Sequence
 
 def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:
     plan = found.plan
-    return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits))
+    return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits), len(found.promised))
 
 
 def _push(
@@ -259,7 +259,7 @@ def _attempt(
 ) -> Exchange:
     state = there.state()
     updates = _judge(local, state, remote, wishes)
-    found = prepare(local, there.objects, state, values_of(updates), progress)
+    found = _prepare(local, there, state, values_of(updates), progress)
     if not found.plan.is_empty:
         session.start({change.ref: change.new for change in changes_of(updates)}, found.plan.stored)
     there.tidy()
@@ -279,6 +279,22 @@ def _attempt(
 
     there.publish(build, [sent.sealed], relied=found.plan.relied)
     return msgspec.structs.replace(_exchange(updates, found, sent=sent.bytes), packs=len(sent.sealed.packs))
+
+
+def _prepare(local: Store, there: Store, state: State, tips: Sequence[ObjectId], progress: Progress) -> Preparation:
+    """Find out what has to be sent; what of it is only promised here is brought first.
+
+    Raises:
+        MissingObjectError: Something is nowhere.
+        OutOfReachError: The remote that has some of it cannot be reached.
+    """
+    found = prepare(local, there.objects, state, tips, progress)
+    if found.promised and local.objects.promisor is not None:
+        local.objects.promisor.bring(found.promised, progress)
+        found = prepare(local, there.objects, state, tips, progress)
+        for object_id in found.promised:
+            raise MissingObjectError(object_id)
+    return found
 
 
 def _track(local: Store, remote: Remote, updates: Sequence[RefUpdate]) -> None:

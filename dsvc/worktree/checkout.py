@@ -18,6 +18,7 @@ from dsvc.log.state import State
 from dsvc.model.paths import path_key
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.worktree.bring import bring_content
 from dsvc.worktree.case_folding import folds_case, refuse_collisions
 from dsvc.worktree.compare import differences
 from dsvc.worktree.folders import Folders
@@ -147,6 +148,7 @@ def change_files(
         refuse_losses(worktree, cache, moves, found)
     rows: list[Row] = []
     removed: list[bytes] = []
+    bring_content(worktree, [move.new for move in moves if move.new is not None], progress)
     if moves:
         others = [(change.ref, change.old, change.new) for change in changes(state)]
         journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others)

@@ -30,7 +30,7 @@ from dsvc.worktree.scan import found_from_stat
 from dsvc.worktree.workers import Workers
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Item", "Placed", "place"]
+__all__ = ["Item", "Placed", "place", "uncached"]
 
 Item = tuple[Entry, bool]
 """A file or symlink, and whether something is at its path, to be replaced."""
@@ -65,6 +65,17 @@ def place(worktree: Worktree, items: Sequence[Item], workers: Workers, progress:
         for batch in _batches(items):
             _fill(worktree, cache, batch, workers)
             yield from _link(worktree, cache, batch, ways, workers=workers, progress=progress)
+    finally:
+        cache.close()
+
+
+def uncached(worktree: Worktree, entries: Sequence[Entry]) -> list[Entry]:
+    """Return which of *entries* `place` would have to write from the objects: those that are not in the link cache."""
+    if not _ways(worktree):
+        return list(entries)
+    cache = LinkCache(worktree.control / "cache")
+    try:
+        return [one for one in entries if one.kind == EntryKind.SYMLINK or not cache.is_sound(cache_entry(one).path)]
     finally:
         cache.close()
 

@@ -10,6 +10,7 @@ from dsvc.log.state import State
 from dsvc.model.paths import path_key
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.add import PathspecError
+from dsvc.worktree.bring import bring_content
 from dsvc.worktree.checkout import materialise
 from dsvc.worktree.compare import differences
 from dsvc.worktree.losses import LocalChangesError, files_in_the_way, look
@@ -68,6 +69,7 @@ def restore(
         in_the_way = files_in_the_way(worktree, moves, found)
         if in_the_way:
             raise LocalChangesError(sorted(in_the_way))
+        bring_content(worktree, [move.new for move in moves if move.new is not None], progress)
     if staged:
         # Before the files: it may be refused, and then nothing was changed.
         _stage(worktree, changes)

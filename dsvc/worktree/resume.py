@@ -12,6 +12,7 @@ from dsvc.model.ids import ObjectId
 from dsvc.model.paths import path_key
 from dsvc.model.tree import EntryKind
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.worktree.bring import bring_content
 from dsvc.worktree.checkout import materialise
 from dsvc.worktree.losses import LocalChangesError, begins, files_in_the_way, holds, look
 from dsvc.worktree.scan import Found
@@ -47,6 +48,7 @@ def resume(
     moves = [move for move in moves if not _is_done(worktree, move, found.get(move.path))]
     if not force:
         _refuse_losses(worktree, moves, found)
+    bring_content(worktree, [move.new for move in moves if move.new is not None], progress)
     materialise(worktree, moves, found, force=force, workers=workers, progress=progress)
     store.publish(_back(worktree, wanted) if back else _forth(worktree, wanted, journal))
     worktree.sync_cache(wanted)

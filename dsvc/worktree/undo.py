@@ -11,7 +11,6 @@ import msgspec
 
 from dsvc.errors import NotFoundError
 from dsvc.history.diff import diff_trees
-from dsvc.history.store import Store
 from dsvc.history.tree import Tree
 from dsvc.history.undo import Operation, next_redo, next_undo, redo_command, undo_command
 from dsvc.log.entry import RefChange
@@ -20,6 +19,7 @@ from dsvc.log.replay import PublishedTagError, RefMovedError
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.worktree.bring import bring_content
 from dsvc.worktree.checkout import SessionChangedError, change_files, materialise
 from dsvc.worktree.losses import LocalChangesError, files_in_the_way, is_expendable, look
 from dsvc.worktree.session import SESSION_REF, Session, decode_session, refuse_interrupted
@@ -91,7 +91,7 @@ def _acting(worktree: Worktree, command: str) -> Worktree:
     """Return the same worktree, whose changes the log calls *command*."""
     store = worktree.store
     context = msgspec.structs.replace(store.context, command=command)
-    return Worktree(worktree.root, worktree.control, Store(store.backend, context, log=store.log), worktree.config)
+    return Worktree(worktree.root, worktree.control, store.acting(context), worktree.config)
 
 
 def _apply(
@@ -187,6 +187,7 @@ def _move_untouched(worktree: Worktree, state: State, wanted: Tree, workers: Wor
     in_the_way = files_in_the_way(worktree, following, found)
     if in_the_way:
         raise LocalChangesError(in_the_way)
+    bring_content(worktree, [move.new for move in following if move.new is not None], progress)
     rows, _ = materialise(worktree, following, found, workers=workers, progress=progress)
     written = {row[0] for row in rows}
     unknown = [pack_row(move.new, b"") for move in moves if move.new is not None]

@@ -1,0 +1,49 @@
+"""Bringing the data of versions that are here without it."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+from dsvc.history.commits import Commits
+from dsvc.history.needs import chunks_of_entries, chunks_of_trees
+from dsvc.history.store import Store
+from dsvc.history.walk import ancestors
+from dsvc.log.refs import HEADS, REMOTES, TAGS
+from dsvc.log.state import State
+from dsvc.model.ids import Kind, ObjectId
+from dsvc.model.tree import Entry
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.transport.closure import peel
+
+__all__ = ["bring_all", "bring_entries"]
+
+
+def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> None:
+    """Bring the data of all versions that branches and tags of *state* lead to.
+
+    Raises:
+        OutOfReachError: The remote that has some of it cannot be reached.
+        RemoteDamagedError: What came is not what its id says.
+    """
+    objects = local.objects
+    if objects.promisor is None:
+        return
+    tips = [ref.value for name, ref in state.refs.items() if name.startswith((HEADS, TAGS, REMOTES))]
+    ends = [peel(objects, ObjectId.from_hex(tip))[1] for tip in dict.fromkeys(tips)]
+    roots = [end for end in ends if objects.kind_of(end) == Kind.PAGE]
+    commits = Commits(objects)
+    versions = ancestors(commits, [end for end in ends if objects.kind_of(end) == Kind.COMMIT])
+    chunks = chunks_of_trees(objects, chain(roots, (commits.get(version).tree for version in versions)))
+    objects.promisor.bring((one for one in chunks if one not in objects), progress)
+
+
+def bring_entries(local: Store, entries: Iterable[Entry], progress: Progress = NO_PROGRESS) -> None:
+    """Bring the data of *entries*.
+
+    Raises:
+        OutOfReachError: The remote that has some of it cannot be reached.
+        RemoteDamagedError: What came is not what its id says.
+    """
+    objects = local.objects
+    if objects.promisor is not None:
+        chunks = chunks_of_entries(objects, entries)
+        objects.promisor.bring((one for one in chunks if one not in objects), progress)

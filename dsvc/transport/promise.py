@@ -1,0 +1,483 @@
+"""Promises: what is not here and a promisor remote has comes when somebody needs it, and is kept.
+
+A lazy clone has all history and metadata, and of the data what was needed so far. Where an object is, the index
+of the remote tells, which is at hand; only if it is not in there, or not where it says, the remote is asked for a newer
+one. Whole packs come as they are where nearly all of one is needed, else the frames with what is needed, whole: what
+was sent once is never asked for again.
+"""
+
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from threading import Lock
+from typing import Final, NamedTuple
+
+from blake3 import blake3
+
+from dsvc.errors import BusyError, CorruptionError, DsvcError, NoSpaceError, StorageError
+from dsvc.history.store import CollectedError, Store
+from dsvc.model.ids import Kind, ObjectMismatchError, hash_object
+from dsvc.odb import frame
+from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.objects import ObjectNotFoundError, OutOfReachError
+from dsvc.odb.pack import DATA_PACK_SIZE, MalformedPackError, pack_key
+from dsvc.odb.pack_reader import open_pack
+from dsvc.odb.receive import PackReceiver
+from dsvc.odb.segment import Segment
+from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.backend import KeyNotFoundError, LocalFiles
+from dsvc.transport.fetch import RemoteDamagedError
+from dsvc.transport.metadata import bring_index
+from dsvc.transport.position import known_state
+from dsvc.transport.remote import NoStoreError, Remote
+
+__all__ = ["Promise", "PromisorRemote"]
+
+Buffer = bytes | bytearray | memoryview
+
+_ATTEMPTS: Final = 3
+# Ids that are looked up together; of files of ordinary size, some 50 GB.
+_WINDOW: Final = 200_000
+# What an interruption may cost.
+_STEP_BYTES: Final = 256 * 1024 * 1024
+_REQUEST_BYTES: Final = 4 * 1024 * 1024
+_AT_ONCE: Final = 8
+# Each takes some megabytes, and a processor to verify it.
+_PACKS_AT_ONCE: Final = 4
+# Reading over what is not needed costs less than another request.
+_MERGE_GAP: Final = 64 * 1024
+# Below it, nobody looks whether whole packs are needed. Of a folder, they may be had by a link.
+_BULK: Final = 4 * 1024 * 1024
+_BULK_NEAR: Final = 1024 * 1024
+_SMALL_PACK: Final = 4
+_NEARLY_ALL: Final = 0.9
+_AN_OBJECT: Final = "an object"
+
+
+class _Frame(NamedTuple):
+    """A frame that is needed: where it is in *pack*, and the *rows* of *segment* that point into it."""
+
+    pack: str
+    offset: int
+    stored_length: int
+    raw_length: int
+    codec: int
+    segment: Segment
+    rows: list[int]
+
+    @property
+    def length(self) -> int:
+        return frame.HEADER_LENGTH + self.stored_length
+
+
+class _Opened(NamedTuple):
+    """A frame that came, verified down to the hash of every object."""
+
+    header: frame.FrameHeader
+    payload: Buffer
+    objects: list[tuple[bytes, int, Buffer]]
+    is_complete: bool
+
+
+class PromisorRemote:
+    """A remote that has promised what is not here, and its index as far as it is known."""
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote: Final = remote
+        self._database: ObjectDatabase | None = None
+        self._is_fresh = False
+
+    @property
+    def database(self) -> ObjectDatabase:
+        """What the remote had when it was looked at last.
+
+        Raises:
+            OutOfReachError: That is not known, and it cannot be asked.
+        """
+        if self._database is None:
+            state = None if self.remote.folder is None else known_state(self.remote.folder)
+            if state is None:
+                return self._look()
+            self._database = ObjectDatabase(self.remote.backend, packs=state.packs, segments=state.segments)
+        return self._database
+
+    def expire(self) -> None:
+        """Let the next `refresh` look again."""
+        self._is_fresh = False
+
+    def refresh(self) -> bool:
+        """Look at the remote itself, unless that was done just now; tell whether it was not.
+
+        Raises:
+            OutOfReachError: It cannot be asked.
+        """
+        was_fresh = self._is_fresh
+        if not was_fresh:
+            self._look()
+        return not was_fresh
+
+    def _look(self) -> ObjectDatabase:
+        try:
+            store = self.remote.open()
+            bring_index(store)
+        except (StorageError, NoStoreError) as error:
+            raise OutOfReachError(_AN_OBJECT, self.remote.name, str(error)) from error
+        with suppress(StorageError):
+            # On a read-only disk, it is learnt anew each time.
+            self.remote.remember()
+        self._database, self._is_fresh = store.objects, True
+        return store.objects
+
+
+class Promise:
+    """What *remotes* have promised to the store *local*. Safe to use from several threads.
+
+    With *link*, whole packs are shared with a remote on the same filesystem.
+    """
+
+    def __init__(self, local: Store, remotes: Sequence[Remote], *, link: bool = True) -> None:
+        self.remotes: Final = [PromisorRemote(remote) for remote in remotes]
+        self._local = local
+        self._link = link
+        self._lock = Lock()
+
+    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> None:
+        """Store those of *object_ids* here that are promised and not here.
+
+        Raises:
+            RemoteDamagedError: What came is not what its id says; nothing of it was stored.
+            OutOfReachError: Who has promised one cannot be reached.
+        """
+        if not os.access(self._local.files.root, os.W_OK):
+            # A repository on a read-only disk: what is needed is read from where it is, each time.
+            return
+        remaining = iter(object_ids)
+        with self._lock:
+            for holder in self.remotes:
+                holder.expire()
+            while window := list(islice(remaining, _WINDOW)):
+                self._bring_window(window, progress)
+
+    def _bring_window(self, object_ids: Sequence[bytes], progress: Progress) -> None:
+        # Another process may have brought them meanwhile.
+        self._local.state()
+        for _ in range(_ATTEMPTS):
+            missing = self._missing(object_ids)
+            if not missing:
+                return
+            try:
+                self._bring_missing(missing, progress)
+            except CollectedError:
+                continue
+            except BusyError:
+                # What came is at hand for this process, and will come again for the next one.
+                return
+            return
+
+    def _missing(self, object_ids: Iterable[bytes]) -> list[bytes]:
+        here = self._local.objects
+        return [object_id for object_id in dict.fromkeys(map(bytes, object_ids)) if object_id not in here]
+
+    def _bring_missing(self, missing: list[bytes], progress: Progress) -> None:
+        unreachable: OutOfReachError | None = None
+        for holder in self.remotes:
+            try:
+                missing = self._bring_from(holder, missing, progress)
+            except OutOfReachError as error:
+                unreachable = error
+                missing = self._missing(missing)
+            if not missing:
+                return
+        if unreachable is not None:
+            raise OutOfReachError(_named(missing), unreachable.remote, unreachable.reason)
+
+    def _bring_from(self, holder: PromisorRemote, missing: list[bytes], progress: Progress) -> list[bytes]:
+        """Bring what *holder* has of *missing*; return the rest."""
+        while True:
+            database = holder.database
+            rest = [object_id for object_id in missing if object_id not in database]
+            if rest and holder.refresh():
+                continue
+            there = [object_id for object_id in missing if object_id in database] if rest else missing
+            if not there:
+                return rest
+            try:
+                _Transfer(self._local, holder, link=self._link, progress=progress).bring(there)
+            except _MovedError as error:
+                if not holder.refresh():
+                    raise RemoteDamagedError(holder.remote.name, error) from error
+                missing = self._missing(missing)
+                continue
+            except CorruptionError as error:
+                raise RemoteDamagedError(holder.remote.name, error) from error
+            return rest
+
+    def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, Buffer]]:
+        """Yield (id, verified bytes) of *object_ids* from where they are, and store nothing.
+
+        Raises:
+            ObjectNotFoundError: Nobody has promised one of them.
+            RemoteDamagedError: What came is not what its id says.
+            OutOfReachError: Who has promised one cannot be reached.
+        """
+        missing = list(object_ids)
+        for holder in self.remotes:
+            if missing and any(object_id not in holder.database for object_id in missing):
+                holder.refresh()
+            database = holder.database
+            there = [object_id for object_id in missing if object_id in database]
+            try:
+                yield from database.stream(kind, there)
+            except CorruptionError as error:
+                raise RemoteDamagedError(holder.remote.name, error) from error
+            except StorageError as error:
+                raise OutOfReachError(_named(there), holder.remote.name, str(error)) from error
+            missing = [object_id for object_id in missing if object_id not in database]
+        if missing:
+            raise ObjectNotFoundError(missing[0])
+
+
+def _named(object_ids: Sequence[bytes]) -> str:
+    more = f" and {len(object_ids) - 1:,} more" if len(object_ids) > 1 else ""
+    return f"object {object_ids[0].hex()}{more}"
+
+
+class _MovedError(CorruptionError):
+    """A pack is no longer where the index says: perhaps that is an old one."""
+
+
+class _Transfer:
+    """One transfer from a promisor remote into the store *local*."""
+
+    def __init__(self, local: Store, holder: PromisorRemote, *, link: bool, progress: Progress) -> None:
+        self._local = local
+        self._holder = holder
+        self._backend = holder.remote.backend
+        self._link = link
+        self._progress = progress
+        self._wanted: set[bytes] = set()
+        self._receiver = self._new_receiver()
+        self._received = 0
+
+    def _new_receiver(self) -> PackReceiver:
+        local = self._local
+        generation = local.log.head().last_sweep
+        return PackReceiver(local.objects, local.backend, local.files.temporary, generation=generation)
+
+    def bring(self, object_ids: Sequence[bytes]) -> None:
+        """Bring *object_ids*, which the remote's index has.
+
+        Raises:
+            CorruptionError: Something is not what the index says.
+            OutOfReachError: The remote cannot be reached.
+        """
+        self._wanted = set(object_ids)
+        database = self._holder.database
+        bulk = _BULK_NEAR if isinstance(self._backend, LocalFiles) else _BULK
+        packs, frames = _choose(database, object_ids, bulk)
+        size = sum(packs.values()) + sum(one.length for one in frames)
+        if size > _BULK:
+            self._local.tidy()
+            self._progress.start("fetch data", size=size)
+        try:
+            self._bring_packs(list(packs))
+            self._bring_frames(frames)
+            self._keep(complete=True)
+        except CorruptionError:
+            self._receiver.discard()
+            # What was attached to be read goes again.
+            self._local.state()
+            raise
+        except KeyNotFoundError as error:
+            self._receiver.discard()
+            message = f"{error.key} is missing"
+            raise _MovedError(message) from error
+        except (BusyError, CollectedError, NoSpaceError):
+            self._receiver.discard()
+            raise
+        except BaseException as error:
+            # What has arrived is not asked for again.
+            with suppress(DsvcError):
+                self._keep()
+            if isinstance(error, StorageError):
+                raise OutOfReachError(_named(object_ids), self._holder.remote.name, str(error)) from error
+            raise
+        if size > _BULK:
+            self._progress.finish()
+
+    def _bring_packs(self, names: Sequence[str]) -> None:
+        def copy(name: str) -> None:
+            pack = open_pack(self._backend, name)
+            self._receiver.copy(self._backend, pack, link=self._link)
+            self._progress.advance(size=pack.length)
+
+        with ThreadPoolExecutor(_PACKS_AT_ONCE) as pool:
+            for first in range(0, len(names), _PACKS_AT_ONCE):
+                list(pool.map(copy, names[first : first + _PACKS_AT_ONCE]))
+                if len(names) > first + _PACKS_AT_ONCE:
+                    self._keep()
+
+    def _bring_frames(self, frames: list[_Frame]) -> None:
+        requests = _requests(sorted(frames, key=lambda one: (one.pack, one.offset)))
+        if len(frames) == 1:
+            self._take(self._read(next(requests)))
+            return
+        waiting: deque[Future[list[_Opened]]] = deque()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            try:
+                while True:
+                    waiting.extend(pool.submit(self._read, one) for one in islice(requests, _AT_ONCE - len(waiting)))
+                    if not waiting:
+                        return
+                    self._take(waiting.popleft().result())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _read(self, group: Sequence[_Frame]) -> list[_Opened]:
+        """Read neighbouring frames of one pack at one go, and verify them."""
+        start, last = group[0].offset, group[-1]
+        key = pack_key(last.pack)
+        try:
+            view = memoryview(self._backend.read_ranges(key, [(start, last.offset + last.length - start)])[0])
+        except KeyNotFoundError:
+            raise
+        except StorageError as error:
+            if self._backend.size(key) >= last.offset + last.length:
+                raise
+            message = f"pack {last.pack} is shorter than the index says"
+            raise CorruptionError(message) from error
+        return [_open(one, view[one.offset - start : one.offset - start + one.length]) for one in group]
+
+    def _take(self, opened: list[_Opened]) -> None:
+        here = self._local.objects
+        for one in opened:
+            missing = [item for item in one.objects if item[0] not in here]
+            raw = sum(len(data) for _, _, data in missing)
+            if one.is_complete and 2 * raw >= one.header.raw_length:
+                ids, kinds, datas = zip(*one.objects, strict=True)
+                self._receiver.add_frame(one.header, one.payload, bytes(kinds), list(map(len, datas)), ids)
+            else:
+                for object_id, kind, data in missing:
+                    self._receiver.add(kind, object_id, data)
+            size = frame.HEADER_LENGTH + len(one.payload)
+            self._progress.advance(size=size)
+            self._received += size
+            if self._received >= _STEP_BYTES:
+                self._keep()
+
+    def _keep(self, *, complete: bool = False) -> None:
+        """Make what has arrived part of the store; if it is *complete*, all that was wanted has to be in it.
+
+        Raises:
+            CorruptionError: The index promised what was not there.
+        """
+        receiver, self._receiver, self._received = self._receiver, self._new_receiver(), 0
+        sealed = receiver.finish()
+        if complete:
+            here = self._local.objects
+            for object_id in self._wanted:
+                if object_id not in here:
+                    message = f"object {object_id.hex()} is not where the index says"
+                    raise CorruptionError(message)
+        if sealed.segment is not None:
+            self._local.publish(lambda _: [], [sealed])
+
+
+def _choose(database: ObjectDatabase, object_ids: Iterable[bytes], bulk: int) -> tuple[dict[str, int], list[_Frame]]:
+    """Return which packs to bring whole, with how many bytes they hold, and which frames of others.
+
+    Of less than *bulk* bytes, no pack is looked at.
+    """
+    segments, live = database.segments, database.packs
+    wanted: list[dict[int, int]] = [{} for _ in segments]
+    for object_id in object_ids:
+        for segment, its_frames in zip(segments, wanted, strict=True):
+            row = segment.find(object_id)
+            if row >= 0 and segment.location(row).pack in live:
+                number = segment.frame_of(row)
+                its_frames[number] = its_frames.get(number, 0) + segment.length_of(row)
+                break
+    total = sum(sum(its_frames.values()) for its_frames in wanted)
+    whole = _whole_packs(database, wanted) if total >= bulk else {}
+    return whole, list(_frames(database, wanted, whole))
+
+
+def _whole_packs(database: ObjectDatabase, wanted: list[dict[int, int]]) -> dict[str, int]:
+    """Return the packs of which nearly all is wanted, and how long their frames are."""
+    needed: dict[str, int] = defaultdict(int)
+    frames: dict[str, set[tuple[int, int, int]]] = defaultdict(set)
+    for segment, its_frames in zip(database.segments, wanted, strict=True):
+        for number, (pack, offset, stored, raw, _) in enumerate(segment.frame_rows()):
+            name = segment.pack_at(pack)
+            frames[name].add((offset, stored, raw))
+            needed[name] += its_frames.get(number, 0)
+    whole: dict[str, int] = {}
+    small: dict[str, int] = {}
+    for name, size in needed.items():
+        stored = sum(one[1] for one in frames[name])
+        if size and size >= _NEARLY_ALL * sum(one[2] for one in frames[name]):
+            (whole if stored * _SMALL_PACK >= DATA_PACK_SIZE else small)[name] = stored
+    return whole | small if len(small) == 1 else whole
+
+
+def _frames(database: ObjectDatabase, wanted: list[dict[int, int]], whole: Iterable[str]) -> Iterator[_Frame]:
+    taken = set(whole)
+    for segment, its_frames in zip(database.segments, wanted, strict=True):
+        if not its_frames:
+            continue
+        rows = list(segment.frame_rows())
+        chosen = [number for number in its_frames if segment.pack_at(rows[number][0]) not in taken]
+        pointing = segment.rows_of_frames(chosen)
+        for number in chosen:
+            pack, offset, stored, raw, codec = rows[number]
+            yield _Frame(segment.pack_at(pack), offset, stored, raw, codec, segment, pointing[number])
+
+
+def _requests(frames: Iterable[_Frame]) -> Iterator[list[_Frame]]:
+    """Join sorted frames whose gaps are small to requests of a few MiB."""
+    group: list[_Frame] = []
+    for one in frames:
+        if group:
+            first, last = group[0], group[-1]
+            gap = one.offset - last.offset - last.length
+            if one.pack != last.pack or gap > _MERGE_GAP or one.offset + one.length - first.offset > _REQUEST_BYTES:
+                yield group
+                group = []
+        group.append(one)
+    if group:
+        yield group
+
+
+def _open(one: _Frame, data: memoryview) -> _Opened:
+    """Verify the frame *one*, whose bytes are *data*.
+
+    Raises:
+        CorruptionError: It is not what the index says.
+    """
+    try:
+        header, payload = frame.parse_header(data), data[frame.HEADER_LENGTH :]
+        if (header.codec, header.raw_length, header.stored_length) != (one.codec, one.raw_length, one.stored_length):
+            message = "another header than the index says"
+            raise frame.MalformedFrameError(message)
+        if frame.frame_checksum(header.prefix(), blake3(payload).digest()) != header.checksum:
+            message = "its bytes do not match its checksum"
+            raise frame.MalformedFrameError(message)
+        raw = memoryview(frame.decompress(header, payload))
+    except frame.MalformedFrameError as error:
+        raise MalformedPackError(one.pack, f"the frame at {one.offset}: {error}") from error
+    objects: list[tuple[bytes, int, Buffer]] = []
+    end = 0
+    for row in one.rows:
+        object_id, kind, place, length = one.segment.object_at(row)
+        content = raw[place : place + length]
+        if kind != Kind.CHUNK or len(content) != length or hash_object(kind, content) != object_id:
+            raise ObjectMismatchError(object_id, f"pack {one.pack}")
+        # An object that is in another frame too has no row here, and leaves a gap.
+        end = place + length if place == end else -1
+        objects.append((object_id, kind, content))
+    is_complete = end == header.raw_length and len(objects) == header.count
+    return _Opened(header, payload, objects, is_complete)
