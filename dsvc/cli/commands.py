@@ -64,6 +64,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "remote": Entry("collaborate", "Manage the remotes of the repository"),
     "config": Entry("maintain", "Get and set configuration"),
     "fsck": Entry("maintain", "Check that everything stored is whole"),
+    "prune": Entry("maintain", "Drop data that a remote has, to make room"),
     "help": Entry("maintain", "Show help about dsvc or a command"),
     "version": Entry("maintain", "Show the version of dsvc"),
 }

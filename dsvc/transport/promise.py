@@ -10,7 +10,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from threading import Lock
 from typing import Final, NamedTuple
@@ -28,7 +28,7 @@ from dsvc.odb.pack_reader import open_pack
 from dsvc.odb.receive import PackReceiver
 from dsvc.odb.segment import Segment
 from dsvc.progress import NO_PROGRESS, Progress
-from dsvc.storage.backend import KeyNotFoundError, LocalFiles
+from dsvc.storage.backend import KeyNotFoundError, LocalFiles, interrupt
 from dsvc.transport.fetch import RemoteDamagedError
 from dsvc.transport.metadata import bring_index
 from dsvc.transport.position import known_state
@@ -314,7 +314,7 @@ class _Transfer:
             self._receiver.copy(self._backend, pack, link=self._link)
             self._progress.advance(size=pack.length)
 
-        with ThreadPoolExecutor(_PACKS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_PACKS_AT_ONCE) as pool, self._interruptible():
             for first in range(0, len(names), _PACKS_AT_ONCE):
                 list(pool.map(copy, names[first : first + _PACKS_AT_ONCE]))
                 if len(names) > first + _PACKS_AT_ONCE:
@@ -326,7 +326,7 @@ class _Transfer:
             self._take(self._read(next(requests)))
             return
         waiting: deque[Future[list[_Opened]]] = deque()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_AT_ONCE) as pool, self._interruptible():
             try:
                 while True:
                     waiting.extend(pool.submit(self._read, one) for one in islice(requests, _AT_ONCE - len(waiting)))
@@ -336,6 +336,17 @@ class _Transfer:
             finally:
                 for future in waiting:
                     future.cancel()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let no thread wait for the network when somebody wants this to end."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            interrupt(self._holder.remote.origin)
+            raise
 
     def _read(self, group: Sequence[_Frame]) -> list[_Opened]:
         """Read neighbouring frames of one pack at one go, and verify them."""
