@@ -101,8 +101,8 @@ class _Promised:
         context = self._store.context
         return Promise(self._store, [find_remote(self._config, self._control, name, context) for name in self._names])
 
-    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> None:
-        self.promise.bring(object_ids, progress)
+    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> list[bytes]:
+        return self.promise.bring(object_ids, progress)
 
     def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | bytearray | memoryview]]:
         return self.promise.stream(kind, object_ids)

@@ -114,7 +114,11 @@ class ObjectDatabase:
         return None
 
     def __contains__(self, object_id: bytes) -> bool:
-        return self.locate(object_id) is not None
+        for segment in self._segments.values():
+            row = segment.find(object_id)
+            if row >= 0 and segment.pack_of(row) in self._packs:
+                return True
+        return False
 
     @property
     def is_empty(self) -> bool:

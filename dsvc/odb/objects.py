@@ -64,10 +64,10 @@ class ObjectWriter(Protocol):
 class Promisor(Protocol):
     """Who has promised objects that are not here. Safe to use from several threads."""
 
-    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> None:
+    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> list[bytes]:
         """Store those of *object_ids* here that are promised and not here, so that they never have to come again.
 
-        What nobody has promised, or what cannot be stored here, stays missing.
+        Returned is what is not here then: what nobody has promised, or what cannot be stored.
 
         Raises:
             CorruptionError: What came is not what its id says; nothing of it was stored.

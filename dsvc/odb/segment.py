@@ -334,6 +334,13 @@ class Segment:
         except IndexError:
             raise MalformedSegmentError(self.name, "a row points nowhere") from None
 
+    def pack_of(self, row: int) -> str:
+        """Return the name of the pack that *row* points into."""
+        try:
+            return self.packs[self._frame_columns[0][self._frames[row]]]
+        except IndexError:
+            raise MalformedSegmentError(self.name, "a row points nowhere") from None
+
     def pack_at(self, number: int) -> str:
         """Return the name of the pack *number*, as the rows of frames count them."""
         if number >= len(self.packs):

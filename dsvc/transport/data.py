@@ -11,6 +11,7 @@ from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.model.tree import Entry
+from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.closure import peel
 
@@ -23,6 +24,7 @@ def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> N
     Raises:
         OutOfReachError: The remote that has some of it cannot be reached.
         RemoteDamagedError: What came is not what its id says.
+        ObjectNotFoundError: Nobody has promised some of it.
     """
     objects = local.objects
     if objects.promisor is None:
@@ -33,7 +35,7 @@ def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> N
     commits = Commits(objects)
     versions = ancestors(commits, [end for end in ends if objects.kind_of(end) == Kind.COMMIT])
     chunks = chunks_of_trees(objects, chain(roots, (commits.get(version).tree for version in versions)))
-    objects.promisor.bring((one for one in chunks if one not in objects), progress)
+    _require(objects.promisor.bring(chunks, progress))
 
 
 def bring_entries(local: Store, entries: Iterable[Entry], progress: Progress = NO_PROGRESS) -> None:
@@ -42,8 +44,14 @@ def bring_entries(local: Store, entries: Iterable[Entry], progress: Progress = N
     Raises:
         OutOfReachError: The remote that has some of it cannot be reached.
         RemoteDamagedError: What came is not what its id says.
+        ObjectNotFoundError: Nobody has promised some of it.
     """
     objects = local.objects
     if objects.promisor is not None:
         chunks = chunks_of_entries(objects, entries)
-        objects.promisor.bring((one for one in chunks if one not in objects), progress)
+        _require(objects.promisor.bring(chunks, progress))
+
+
+def _require(missing: list[bytes]) -> None:
+    if missing:
+        raise ObjectNotFoundError(missing[0])

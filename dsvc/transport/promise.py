@@ -49,10 +49,11 @@ _AT_ONCE: Final = 8
 _PACKS_AT_ONCE: Final = 4
 # Reading over what is not needed costs less than another request.
 _MERGE_GAP: Final = 64 * 1024
-# Below it, nobody looks whether whole packs are needed. Of a folder, they may be had by a link.
-_BULK: Final = 4 * 1024 * 1024
-_BULK_NEAR: Final = 1024 * 1024
-_SMALL_PACK: Final = 4
+# Smaller packs are put together, or a store would come to have as many as there were pushes. Of a folder, a pack comes
+# by a link, and that is cheaper.
+_SMALL_PACK: Final = DATA_PACK_SIZE // 4
+_SMALL_PACK_NEAR: Final = 1024 * 1024
+_WORTH_TELLING: Final = 4 * 1024 * 1024
 _NEARLY_ALL: Final = 0.9
 _AN_OBJECT: Final = "an object"
 
@@ -71,6 +72,15 @@ class _Frame(NamedTuple):
     @property
     def length(self) -> int:
         return frame.HEADER_LENGTH + self.stored_length
+
+
+class _Selection(NamedTuple):
+    """What to bring from *database*: *wanted* bytes of each frame, by segment and number; it has all but the *rest*."""
+
+    database: ObjectDatabase
+    object_ids: list[bytes]
+    wanted: list[dict[int, int]]
+    rest: list[bytes]
 
 
 class _Opened(NamedTuple):
@@ -144,76 +154,77 @@ class Promise:
         self._link = link
         self._lock = Lock()
 
-    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> None:
-        """Store those of *object_ids* here that are promised and not here.
+    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> list[bytes]:
+        """Store those of *object_ids* here that are promised and not here; return what is not here then.
 
         Raises:
             RemoteDamagedError: What came is not what its id says; nothing of it was stored.
             OutOfReachError: Who has promised one cannot be reached.
         """
-        if not os.access(self._local.files.root, os.W_OK):
-            # A repository on a read-only disk: what is needed is read from where it is, each time.
-            return
-        remaining = iter(object_ids)
+        is_writable = os.access(self._local.files.root, os.W_OK)
+        remaining, missing = iter(object_ids), list[bytes]()
         with self._lock:
             for holder in self.remotes:
                 holder.expire()
             while window := list(islice(remaining, _WINDOW)):
-                self._bring_window(window, progress)
-
-    def _bring_window(self, object_ids: Sequence[bytes], progress: Progress) -> None:
-        # Another process may have brought them meanwhile.
-        self._local.state()
-        for _ in range(_ATTEMPTS):
-            missing = self._missing(object_ids)
-            if not missing:
-                return
-            try:
-                self._bring_missing(missing, progress)
-            except CollectedError:
-                continue
-            except BusyError:
-                # What came is at hand for this process, and will come again for the next one.
-                return
-            return
+                lacking = self._missing(window)
+                # A repository on a read-only disk: what is needed is read from where it is, each time.
+                missing += self._bring_window(lacking, progress) if lacking and is_writable else lacking
+        return missing
 
     def _missing(self, object_ids: Iterable[bytes]) -> list[bytes]:
         here = self._local.objects
-        return [object_id for object_id in dict.fromkeys(map(bytes, object_ids)) if object_id not in here]
+        return [object_id for object_id in dict.fromkeys(object_ids) if object_id not in here]
 
-    def _bring_missing(self, missing: list[bytes], progress: Progress) -> None:
+    def _bring_window(self, missing: list[bytes], progress: Progress) -> list[bytes]:
+        # Another process may have brought them meanwhile.
+        packs = self._local.objects.packs
+        self._local.state()
+        if self._local.objects.packs != packs:
+            missing = self._missing(missing)
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._bring_missing(missing, progress)
+            except CollectedError:
+                missing = self._missing(missing)
+            except BusyError:
+                # What came is at hand for this process, and will come again for the next one.
+                break
+        return self._missing(missing)
+
+    def _bring_missing(self, missing: list[bytes], progress: Progress) -> list[bytes]:
+        """Bring *missing* from whoever has it; return what nobody has."""
         unreachable: OutOfReachError | None = None
         for holder in self.remotes:
+            if not missing:
+                break
             try:
                 missing = self._bring_from(holder, missing, progress)
             except OutOfReachError as error:
                 unreachable = error
                 missing = self._missing(missing)
-            if not missing:
-                return
-        if unreachable is not None:
+        if missing and unreachable is not None:
             raise OutOfReachError(_named(missing), unreachable.remote, unreachable.reason)
+        return missing
 
     def _bring_from(self, holder: PromisorRemote, missing: list[bytes], progress: Progress) -> list[bytes]:
         """Bring what *holder* has of *missing*; return the rest."""
         while True:
-            database = holder.database
-            rest = [object_id for object_id in missing if object_id not in database]
-            if rest and holder.refresh():
+            selection = _select(holder.database, missing)
+            if selection.rest and holder.refresh():
                 continue
-            there = [object_id for object_id in missing if object_id in database] if rest else missing
-            if not there:
-                return rest
+            if len(selection.rest) == len(missing):
+                return missing
             try:
-                _Transfer(self._local, holder, link=self._link, progress=progress).bring(there)
+                _Transfer(self._local, holder, link=self._link, progress=progress).bring(selection)
             except _MovedError as error:
                 if not holder.refresh():
                     raise RemoteDamagedError(holder.remote.name, error) from error
                 missing = self._missing(missing)
-                continue
             except CorruptionError as error:
                 raise RemoteDamagedError(holder.remote.name, error) from error
-            return rest
+            else:
+                return selection.rest
 
     def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, Buffer]]:
         """Yield (id, verified bytes) of *object_ids* from where they are, and store nothing.
@@ -258,7 +269,6 @@ class _Transfer:
         self._backend = holder.remote.backend
         self._link = link
         self._progress = progress
-        self._wanted: set[bytes] = set()
         self._receiver = self._new_receiver()
         self._received = 0
 
@@ -267,25 +277,23 @@ class _Transfer:
         generation = local.log.head().last_sweep
         return PackReceiver(local.objects, local.backend, local.files.temporary, generation=generation)
 
-    def bring(self, object_ids: Sequence[bytes]) -> None:
-        """Bring *object_ids*, which the remote's index has.
+    def bring(self, selection: _Selection) -> None:
+        """Bring what was selected.
 
         Raises:
             CorruptionError: Something is not what the index says.
             OutOfReachError: The remote cannot be reached.
         """
-        self._wanted = set(object_ids)
-        database = self._holder.database
-        bulk = _BULK_NEAR if isinstance(self._backend, LocalFiles) else _BULK
-        packs, frames = _choose(database, object_ids, bulk)
+        small = _SMALL_PACK_NEAR if isinstance(self._backend, LocalFiles) else _SMALL_PACK
+        packs, frames = _choose(selection, small)
         size = sum(packs.values()) + sum(one.length for one in frames)
-        if size > _BULK:
+        if size > _WORTH_TELLING:
             self._local.tidy()
             self._progress.start("fetch data", size=size)
         try:
             self._bring_packs(list(packs))
             self._bring_frames(frames)
-            self._keep(complete=True)
+            self._keep(selection)
         except CorruptionError:
             self._receiver.discard()
             # What was attached to be read goes again.
@@ -303,9 +311,9 @@ class _Transfer:
             with suppress(DsvcError):
                 self._keep()
             if isinstance(error, StorageError):
-                raise OutOfReachError(_named(object_ids), self._holder.remote.name, str(error)) from error
+                raise OutOfReachError(_named(selection.object_ids), self._holder.remote.name, str(error)) from error
             raise
-        if size > _BULK:
+        if size > _WORTH_TELLING:
             self._progress.finish()
 
     def _bring_packs(self, names: Sequence[str]) -> None:
@@ -380,44 +388,53 @@ class _Transfer:
             if self._received >= _STEP_BYTES:
                 self._keep()
 
-    def _keep(self, *, complete: bool = False) -> None:
-        """Make what has arrived part of the store; if it is *complete*, all that was wanted has to be in it.
+    def _keep(self, selection: _Selection | None = None) -> None:
+        """Make what has arrived part of the store; if a *selection* is given, all of it has to be here then.
 
         Raises:
             CorruptionError: The index promised what was not there.
         """
         receiver, self._receiver, self._received = self._receiver, self._new_receiver(), 0
         sealed = receiver.finish()
-        if complete:
-            here = self._local.objects
-            for object_id in self._wanted:
-                if object_id not in here:
+        if selection is not None:
+            here, elsewhere = self._local.objects, set(selection.rest)
+            for object_id in selection.object_ids:
+                if object_id not in here and object_id not in elsewhere:
                     message = f"object {object_id.hex()} is not where the index says"
                     raise CorruptionError(message)
         if sealed.segment is not None:
             self._local.publish(lambda _: [], [sealed])
 
 
-def _choose(database: ObjectDatabase, object_ids: Iterable[bytes], bulk: int) -> tuple[dict[str, int], list[_Frame]]:
-    """Return which packs to bring whole, with how many bytes they hold, and which frames of others.
-
-    Of less than *bulk* bytes, no pack is looked at.
-    """
+def _select(database: ObjectDatabase, object_ids: list[bytes]) -> _Selection:
     segments, live = database.segments, database.packs
     wanted: list[dict[int, int]] = [{} for _ in segments]
+    rest: list[bytes] = []
     for object_id in object_ids:
         for segment, its_frames in zip(segments, wanted, strict=True):
             row = segment.find(object_id)
-            if row >= 0 and segment.location(row).pack in live:
+            if row >= 0 and segment.pack_of(row) in live:
                 number = segment.frame_of(row)
                 its_frames[number] = its_frames.get(number, 0) + segment.length_of(row)
                 break
+        else:
+            rest.append(object_id)
+    return _Selection(database, object_ids, wanted, rest)
+
+
+def _choose(selection: _Selection, small: int) -> tuple[dict[str, int], list[_Frame]]:
+    """Return which packs to bring whole, with how many bytes they hold, and which frames of others.
+
+    Of two packs that are shorter than *small* bytes, neither comes whole.
+    """
+    database, wanted = selection.database, selection.wanted
     total = sum(sum(its_frames.values()) for its_frames in wanted)
-    whole = _whole_packs(database, wanted) if total >= bulk else {}
+    # For a file or two, nobody looks through all frames that there are.
+    whole = _whole_packs(database, wanted, small) if total >= _SMALL_PACK_NEAR else {}
     return whole, list(_frames(database, wanted, whole))
 
 
-def _whole_packs(database: ObjectDatabase, wanted: list[dict[int, int]]) -> dict[str, int]:
+def _whole_packs(database: ObjectDatabase, wanted: list[dict[int, int]], small: int) -> dict[str, int]:
     """Return the packs of which nearly all is wanted, and how long their frames are."""
     needed: dict[str, int] = defaultdict(int)
     frames: dict[str, set[tuple[int, int, int]]] = defaultdict(set)
@@ -426,13 +443,13 @@ def _whole_packs(database: ObjectDatabase, wanted: list[dict[int, int]]) -> dict
             name = segment.pack_at(pack)
             frames[name].add((offset, stored, raw))
             needed[name] += its_frames.get(number, 0)
-    whole: dict[str, int] = {}
-    small: dict[str, int] = {}
-    for name, size in needed.items():
-        stored = sum(one[1] for one in frames[name])
-        if size and size >= _NEARLY_ALL * sum(one[2] for one in frames[name]):
-            (whole if stored * _SMALL_PACK >= DATA_PACK_SIZE else small)[name] = stored
-    return whole | small if len(small) == 1 else whole
+    whole = {
+        name: sum(one[1] for one in frames[name])
+        for name, size in needed.items()
+        if size and size >= _NEARLY_ALL * sum(one[2] for one in frames[name])
+    }
+    large = {name: stored for name, stored in whole.items() if stored >= small}
+    return whole if len(whole) - len(large) == 1 else large
 
 
 def _frames(database: ObjectDatabase, wanted: list[dict[int, int]], whole: Iterable[str]) -> Iterator[_Frame]:

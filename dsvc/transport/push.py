@@ -290,10 +290,9 @@ def _prepare(local: Store, there: Store, state: State, tips: Sequence[ObjectId],
     """
     found = prepare(local, there.objects, state, tips, progress)
     if found.promised and local.objects.promisor is not None:
-        local.objects.promisor.bring(found.promised, progress)
-        found = prepare(local, there.objects, state, tips, progress)
-        for object_id in found.promised:
+        for object_id in local.objects.promisor.bring(found.promised, progress):
             raise MissingObjectError(object_id)
+        found = prepare(local, there.objects, state, tips, progress)
     return found
 
 

@@ -29,12 +29,11 @@ def bring_content(worktree: Worktree, entries: Iterable[Entry], progress: Progre
         return
     wanted = uncached(worktree, [entry for entry in entries if entry.size and entry.kind <= EntryKind.SYMLINK])
     try:
-        objects.promisor.bring((one for one in chunks_of_entries(objects, wanted) if one not in objects), progress)
+        missing = objects.promisor.bring(chunks_of_entries(objects, wanted), progress)
     except OutOfReachError as error:
         raise OutOfReachError(_named(worktree, wanted), error.remote, error.reason) from error
-    for chunk_id in chunks_of_entries(objects, wanted):
-        if chunk_id not in objects:
-            raise ObjectNotFoundError(chunk_id)
+    if missing:
+        raise ObjectNotFoundError(missing[0])
 
 
 def _named(worktree: Worktree, entries: Iterable[Entry]) -> str:
