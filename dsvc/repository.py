@@ -7,6 +7,7 @@ beside it.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -102,7 +103,10 @@ class _Promised:
         return Promise(self._store, [find_remote(self._config, self._control, name, context) for name in self._names])
 
     def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> list[bytes]:
-        return self.promise.bring(object_ids, progress)
+        here = self._store.objects
+        missing = (object_id for object_id in object_ids if object_id not in here)
+        first = next(missing, None)
+        return [] if first is None else self.promise.bring(chain([first], missing), progress)
 
     def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | bytearray | memoryview]]:
         return self.promise.stream(kind, object_ids)

@@ -139,7 +139,7 @@ def test_what_came_once_never_comes_again(local: Store, far: CountingBackend, tm
     again = files_of(reopened(clone, far), made)
 
     assert first == again == files_of(local, made)
-    assert far.requests == []
+    assert far.asked == []
     assert_whole(clone.backend)
 
 
@@ -172,9 +172,9 @@ def test_adding_knows_only_what_is_here(local: Store, far: CountingBackend, tmp_
 
     made = commit(clone, {b"a": b"one"})
 
-    assert far.requests == []
+    assert far.asked == []
     assert files_of(clone, made) == {b"a": b"one"}
-    assert far.requests == []
+    assert far.asked == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")

@@ -118,3 +118,18 @@ def test_an_address_loads_the_packages_of_its_own_kind_only(
     )
 
     assert _packages(set(ended.stdout.split())) & {"s3fs", "gcsfs", "adlfs", "paramiko"} == {needed}
+
+
+def test_a_lazy_clone_loads_what_knows_remotes_only_for_what_is_not_here(
+    environment: dict[str, str], repository_folder: Path, run_dsvc: RunDsvc
+) -> None:
+    for content in ("one", "two"):
+        (repository_folder / "file").write_text(content)
+        run_dsvc("add", ".", cwd=repository_folder)
+        run_dsvc("commit", "-q", "-m", content, cwd=repository_folder)
+    run_dsvc("clone", "-q", repository_folder, "clone", cwd=repository_folder.parent)
+    clone = repository_folder.parent / "clone"
+
+    for words in (["status"], ["log"], ["ls", "HEAD~1"], ["cat", "HEAD:file"]):
+        assert "dsvc.transport.promise" not in _loaded(words, environment, clone)
+    assert "dsvc.transport.promise" in _loaded(["cat", "HEAD~1:file"], environment, clone)

@@ -11,6 +11,7 @@ from dsvc.cli.errors import UsageError
 from dsvc.cli.options import option
 from dsvc.history.content import chunks_between, read_content
 from dsvc.history.diff import Change, ChangeKind, detect_renames
+from dsvc.history.needs import bring_entries
 from dsvc.history.patch import TEXT_LIMIT, hunks, is_text
 from dsvc.history.tree import Folder
 from dsvc.model.paths import display_path, quote_path
@@ -49,6 +50,7 @@ _MODES: Final = {
 # How many changes are looked at to choose the width of the column of paths.
 _MEASURED: Final = 1000
 _WIDEST: Final = 60
+_TOGETHER = 256
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -122,8 +124,16 @@ class ChangePrinter:
             if shape.stat and shape.patch and kept:
                 yield ""
             if shape.patch:
-                for change in kept:
+                for change in self._with_data(kept):
                     yield from self._patch(change)
+
+    def _with_data(self, changes: Iterable[Change]) -> Iterator[Change]:
+        """Yield *changes*; the texts of many come together, where they are only promised."""
+        remaining = iter(changes)
+        while some := list(islice(remaining, _TOGETHER)):
+            sides = [side for change in some for side in change if side is not None and side.digest]
+            bring_entries(self._objects, [side for side in sides if side.size <= TEXT_LIMIT])
+            yield from some
 
     def _path(self, path: bytes) -> str:
         return display_path(path) if self._shape.null else quote_path(path)

@@ -11,12 +11,13 @@ from dsvc.cli.paths import tree_path
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
+from dsvc.history.needs import bring_entries
 from dsvc.history.revisions import resolve
 from dsvc.history.tree import Tree
 from dsvc.log.refs import HEADS
 from dsvc.model.ids import ObjectId
 from dsvc.transport.address import redact
-from dsvc.transport.data import bring_all, bring_entries
+from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
 from dsvc.transport.refspec import Refspec, parse_refspec
 from dsvc.transport.remote import Remote, default_remote, find_remote
@@ -119,7 +120,7 @@ def _bring(worktree: Worktree, revision: str, refspecs: tuple[str, ...], paths: 
         if path and next(tree.entries(path), None) is None:
             raise PathNotFoundError(path, revision)
     with progress_bar() as progress:
-        bring_entries(worktree.store, (entry for path in within for entry in tree.entries(path)), progress)
+        bring_entries(worktree.store.objects, (entry for path in within for entry in tree.entries(path)), progress)
 
 
 def _default(worktree: Worktree) -> str:

@@ -7,18 +7,21 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 
 from dsvc.errors import CorruptionError, InvalidInputError, NotFoundError
+from dsvc.history.needs import bring_chunks
 from dsvc.model.blob import Blob, BlobItem
 from dsvc.model.codec import FORMAT_VERSION, decode
 from dsvc.model.ids import ID_LENGTH, Kind, ObjectMismatchError
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.blob_writer import MalformedBlobError
-from dsvc.odb.objects import ObjectReader
+from dsvc.odb.objects import ObjectReader, OutOfReachError
 
 __all__ = ["ChunkSpan", "ContentElsewhereError", "NoContentError", "chunks_between", "read_content", "read_range"]
 
 # About 4 MiB of chunks: one read of a pack, and little memory.
 _BATCH: Final = 16
+# 128 MiB.
+_MOST_AHEAD: Final = 512
 _MAX_LEVEL: Final = 8
 
 
@@ -73,13 +76,26 @@ def read_range(objects: ObjectReader, entry: Entry, start: int = 0, stop: int | 
 
 def _pieces(objects: ObjectReader, entry: Entry, start: int, stop: int) -> Iterator[bytes]:
     spans = chunks_between(objects, entry, start, stop)
-    while batch := list(islice(spans, _BATCH)):
+    for batch in _brought(objects, entry, spans):
         read = objects.read_many(Kind.CHUNK, [span.chunk.id for span in batch])
         for span, data in zip(batch, read, strict=True):
             if len(data) != span.chunk.length:
                 message = f"{quote_path(entry.path)} has a chunk of another length than it says"
                 raise CorruptionError(message)
             yield data[max(0, start - span.offset) : stop - span.offset]
+
+
+def _brought(objects: ObjectReader, entry: Entry, spans: Iterator[ChunkSpan]) -> Iterator[list[ChunkSpan]]:
+    """Yield *spans* in batches; what is only promised comes before, in steps that grow while somebody reads on."""
+    step = _BATCH
+    while ahead := list(islice(spans, step)):
+        try:
+            bring_chunks(objects, [span.chunk.id for span in ahead])
+        except OutOfReachError as error:
+            raise OutOfReachError(quote_path(entry.path), error.remote, error.reason) from error
+        for start in range(0, len(ahead), _BATCH):
+            yield ahead[start : start + _BATCH]
+        step = min(2 * step, _MOST_AHEAD)
 
 
 def _hashed(entry: Entry, pieces: Iterator[bytes]) -> Iterator[bytes]:

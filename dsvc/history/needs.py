@@ -1,4 +1,7 @@
-"""Which chunks the content of files is made of: what has to be here before it can be read."""
+"""Which chunks the content of files is made of, and bringing them where they are only promised.
+
+Whoever is about to read much asks for all of it first: a request for each piece would take a round trip each.
+"""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -9,10 +12,12 @@ from dsvc.model.blob import Blob
 from dsvc.model.codec import decode
 from dsvc.model.ids import Kind
 from dsvc.model.tree import Entry, EntryKind
-from dsvc.odb.objects import ObjectReader
+from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.objects import ObjectNotFoundError, ObjectReader
 from dsvc.odb.pages import Inner, Page
+from dsvc.progress import NO_PROGRESS, Progress
 
-__all__ = ["chunks_of_entries", "chunks_of_trees"]
+__all__ = ["bring_chunks", "bring_entries", "chunks_of_entries", "chunks_of_trees"]
 
 _READ_AHEAD: Final = 32
 
@@ -64,3 +69,28 @@ def chunks_of_trees(objects: ObjectReader, roots: Iterable[bytes]) -> Iterator[b
         if root not in seen and root != pages.empty_root:
             seen.add(root)
             yield from below(pages.root(root)[1], b"")
+
+
+def bring_chunks(objects: ObjectReader, chunk_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> list[bytes]:
+    """Let chunks be here, if somebody has promised them; return those that nobody has.
+
+    Where *objects* has no promisor, nothing is looked at: what is not here then is missed when it is read.
+
+    Raises:
+        OutOfReachError: Who has promised one cannot be reached.
+        CorruptionError: What came is not what its id says.
+    """
+    promisor = objects.promisor if isinstance(objects, ObjectDatabase) else None
+    return [] if promisor is None else promisor.bring(chunk_ids, progress)
+
+
+def bring_entries(objects: ObjectReader, entries: Iterable[Entry], progress: Progress = NO_PROGRESS) -> None:
+    """Let the data of *entries* be here.
+
+    Raises:
+        OutOfReachError: Who has promised some of it cannot be reached.
+        CorruptionError: What came is not what its id says.
+        ObjectNotFoundError: Nobody has promised some of it.
+    """
+    for chunk_id in bring_chunks(objects, chunks_of_entries(objects, entries), progress):
+        raise ObjectNotFoundError(chunk_id)

@@ -51,7 +51,9 @@ class Store:
     def objects(self) -> ObjectDatabase:
         """The database over what is live."""
         state = self.log.last()
-        return ObjectDatabase(self.backend, packs=state.packs, segments=state.segments, promisor=self.promisor)
+        objects = ObjectDatabase(self.backend, packs=state.packs, segments=state.segments, promisor=self.promisor)
+        objects.refresh = self.state
+        return objects
 
     def promise(self, promisor: Promisor) -> None:
         """Let *promisor* be asked for objects that are not here."""

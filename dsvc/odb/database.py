@@ -7,7 +7,7 @@ which packs and segments are live is told to it, by whoever knows the log.
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from threading import Lock
 from typing import Final
 
@@ -20,7 +20,7 @@ from dsvc.odb.segment import Location, Segment, segment_key
 from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles, ReadableFiles
 from dsvc.storage.local import storage_error
 
-__all__ = ["ObjectDatabase", "load_segment"]
+__all__ = ["MissingPackError", "ObjectDatabase", "load_segment"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -30,6 +30,14 @@ _BATCH_BYTES: Final = 8 * 1024 * 1024
 # Of a file, a frame at a time: what is still in the cache of the processor is hashed and written some 10 % faster.
 _LOCAL_BATCH_BYTES: Final = 1024 * 1024
 _CACHED_FRAMES: Final = 16
+
+
+class MissingPackError(CorruptionError):
+    """A pack that is live is not there."""
+
+    def __init__(self, pack: str) -> None:
+        super().__init__(f"pack {pack} is missing")
+        self.pack = pack
 
 
 def load_segment(backend: Backend, name: str) -> Segment:
@@ -69,6 +77,8 @@ class ObjectDatabase:
         self.promisor = promisor
         # Where what is in both is read from: for the database of a remote, that of the repository.
         self.nearer: ObjectDatabase | None = None
+        # Called where a pack is gone, which another process may have pruned: it makes what is live now known.
+        self.refresh: Callable[[], object] = lambda: None
         self._batch_bytes = _LOCAL_BATCH_BYTES if isinstance(backend, LocalFiles) else _BATCH_BYTES
         # Replaced and never changed, so that no reader meets half of a change.
         self._packs: frozenset[str] = frozenset()
@@ -142,7 +152,12 @@ class ObjectDatabase:
                 return bytes(next(self.promisor.stream(kind, [object_id]))[1])
         if location is None:
             raise ObjectNotFoundError(object_id)
-        return bytes(self._read_located(kind, object_id, location))
+        try:
+            return bytes(self._read_located(kind, object_id, location))
+        except MissingPackError:
+            if not self._has_moved(location.pack):
+                raise
+        return self.read(kind, object_id)
 
     def read_many(self, kind: int, object_ids: Sequence[bytes]) -> list[bytes]:
         """Return the verified bytes of *object_ids*, in their order."""
@@ -172,13 +187,26 @@ class ObjectDatabase:
                 yield from self.promisor.stream(kind, missing)
         located = [(location, object_id) for location, object_id in found if location is not None]
         located.sort()
+        done = 0
         for batch in _batches(located, self._batch_bytes):
-            frames = self._read_frames([location for location, _ in batch])
+            try:
+                frames = self._read_frames([location for location, _ in batch])
+            except MissingPackError:
+                if not self._has_moved(batch[0][0].pack):
+                    raise
+                yield from self.stream(kind, [object_id for _, object_id in located[done:]], verify=verify)
+                return
+            done += len(batch)
             for location, object_id in batch:
                 data = _part(kind, object_id, location, frames[location.offset])
                 if verify:
                     _verify(kind, object_id, location, data)
                 yield object_id, data
+
+    def _has_moved(self, pack: str) -> bool:
+        """Tell whether *pack*, which is gone, is not live any more."""
+        self.refresh()
+        return pack not in self._packs
 
     def _read_located(self, kind: int, object_id: bytes, location: Location) -> Buffer:
         key = (location.pack, location.offset)
@@ -224,8 +252,7 @@ class ObjectDatabase:
         try:
             return self._backend.read_ranges(key, ranges)
         except KeyNotFoundError as error:
-            message = f"pack {pack} is missing"
-            raise CorruptionError(message) from error
+            raise MissingPackError(pack) from error
         except StorageError as error:
             # Trying again heals the network, and not a pack that is cut short.
             end = max(offset + length for offset, length in ranges)

@@ -1,21 +1,19 @@
 """Bringing the data of versions that are here without it."""
 
-from collections.abc import Iterable
 from itertools import chain
 
 from dsvc.history.commits import Commits
-from dsvc.history.needs import chunks_of_entries, chunks_of_trees
+from dsvc.history.needs import chunks_of_trees
 from dsvc.history.store import Store
 from dsvc.history.walk import ancestors
 from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
-from dsvc.model.tree import Entry
 from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.closure import peel
 
-__all__ = ["bring_all", "bring_entries"]
+__all__ = ["bring_all"]
 
 
 def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> None:
@@ -35,23 +33,5 @@ def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> N
     commits = Commits(objects)
     versions = ancestors(commits, [end for end in ends if objects.kind_of(end) == Kind.COMMIT])
     chunks = chunks_of_trees(objects, chain(roots, (commits.get(version).tree for version in versions)))
-    _require(objects.promisor.bring(chunks, progress))
-
-
-def bring_entries(local: Store, entries: Iterable[Entry], progress: Progress = NO_PROGRESS) -> None:
-    """Bring the data of *entries*.
-
-    Raises:
-        OutOfReachError: The remote that has some of it cannot be reached.
-        RemoteDamagedError: What came is not what its id says.
-        ObjectNotFoundError: Nobody has promised some of it.
-    """
-    objects = local.objects
-    if objects.promisor is not None:
-        chunks = chunks_of_entries(objects, entries)
-        _require(objects.promisor.bring(chunks, progress))
-
-
-def _require(missing: list[bytes]) -> None:
-    if missing:
-        raise ObjectNotFoundError(missing[0])
+    for chunk_id in objects.promisor.bring(chunks, progress):
+        raise ObjectNotFoundError(chunk_id)

@@ -192,7 +192,9 @@ def _dry_run(local: Store, remote: Remote, there: Store | None, wishes: Sequence
 
 def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:
     plan = found.plan
-    return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits), len(found.promised))
+    return Exchange(
+        updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits), promised=len(found.promised)
+    )
 
 
 def _push(

@@ -6,10 +6,10 @@ anything has changed.
 
 from collections.abc import Iterable
 
-from dsvc.history.needs import chunks_of_entries
+from dsvc.history.needs import bring_entries, chunks_of_entries
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
-from dsvc.odb.objects import ObjectNotFoundError, OutOfReachError
+from dsvc.odb.objects import OutOfReachError
 from dsvc.progress import Progress
 from dsvc.worktree.place import uncached
 from dsvc.worktree.worktree import Worktree
@@ -29,11 +29,9 @@ def bring_content(worktree: Worktree, entries: Iterable[Entry], progress: Progre
         return
     wanted = uncached(worktree, [entry for entry in entries if entry.size and entry.kind <= EntryKind.SYMLINK])
     try:
-        missing = objects.promisor.bring(chunks_of_entries(objects, wanted), progress)
+        bring_entries(objects, wanted, progress)
     except OutOfReachError as error:
         raise OutOfReachError(_named(worktree, wanted), error.remote, error.reason) from error
-    if missing:
-        raise ObjectNotFoundError(missing[0])
 
 
 def _named(worktree: Worktree, entries: Iterable[Entry]) -> str:
