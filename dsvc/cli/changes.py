@@ -11,7 +11,7 @@ from dsvc.cli.errors import UsageError
 from dsvc.cli.options import option
 from dsvc.history.content import chunks_between, read_content
 from dsvc.history.diff import Change, ChangeKind, detect_renames
-from dsvc.history.needs import bring_entries
+from dsvc.history.needs import bring_files
 from dsvc.history.patch import TEXT_LIMIT, hunks, is_text
 from dsvc.history.tree import Folder
 from dsvc.model.paths import display_path, quote_path
@@ -132,7 +132,7 @@ class ChangePrinter:
         remaining = iter(changes)
         while some := list(islice(remaining, _TOGETHER)):
             sides = [side for change in some for side in change if side is not None and side.digest]
-            bring_entries(self._objects, [side for side in sides if side.size <= TEXT_LIMIT])
+            bring_files(self._objects, [side for side in sides if side.size <= TEXT_LIMIT])
             yield from some
 
     def _path(self, path: bytes) -> str:

@@ -3,7 +3,7 @@
 Whoever is about to read much asks for all of it first: a request for each piece would take a round trip each.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -11,13 +11,14 @@ from dsvc.history.tree import Tree
 from dsvc.model.blob import Blob
 from dsvc.model.codec import decode
 from dsvc.model.ids import Kind
+from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.database import ObjectDatabase
-from dsvc.odb.objects import ObjectNotFoundError, ObjectReader
+from dsvc.odb.objects import ObjectNotFoundError, ObjectReader, OutOfReachError
 from dsvc.odb.pages import Inner, Page
 from dsvc.progress import NO_PROGRESS, Progress
 
-__all__ = ["bring_chunks", "bring_entries", "chunks_of_entries", "chunks_of_trees"]
+__all__ = ["bring_chunks", "bring_entries", "bring_files", "chunks_of_entries", "chunks_of_trees"]
 
 _READ_AHEAD: Final = 32
 
@@ -94,3 +95,26 @@ def bring_entries(objects: ObjectReader, entries: Iterable[Entry], progress: Pro
     """
     for chunk_id in bring_chunks(objects, chunks_of_entries(objects, entries), progress):
         raise ObjectNotFoundError(chunk_id)
+
+
+def bring_files(objects: ObjectReader, entries: Sequence[Entry], progress: Progress = NO_PROGRESS) -> None:
+    """Let the data of *entries* be here; what goes wrong is told of files.
+
+    Raises:
+        OutOfReachError: Who has promised some of it cannot be reached.
+        CorruptionError: What came is not what its id says.
+        ObjectNotFoundError: Nobody has promised some of it.
+    """
+    try:
+        bring_entries(objects, entries, progress)
+    except OutOfReachError as error:
+        lacking = [one for one in entries if _lacks(objects, one)]
+        more = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+        what = f"the data of {quote_path(lacking[0].path)}{more}" if lacking else "data"
+        raise OutOfReachError(what, error.remote, error.reason) from error
+
+
+def _lacks(objects: ObjectReader, entry: Entry) -> bool:
+    return isinstance(objects, ObjectDatabase) and any(
+        chunk_id not in objects for chunk_id in chunks_of_entries(objects, [entry])
+    )
