@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +15,13 @@ from dsvc.errors import StorageError
 from dsvc.history.commits import Commits
 from dsvc.history.content import read_content
 from dsvc.history.store import Store
+from dsvc.log.entry import Transaction
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.objects import ObjectNotFoundError, OutOfReachError
+from dsvc.odb.pack import SealedPack
+from dsvc.odb.pack_reader import open_pack, verified_pieces
+from dsvc.odb.segment import Segment, build_segment
+from dsvc.odb.writer import store_segment
 from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
@@ -36,6 +43,7 @@ from tests.transport_support import (
 )
 
 DOWN = "no route to host"
+FALSE = bytes(range(32))
 LAZY = FetchOptions(data=False)
 
 
@@ -272,6 +280,82 @@ def test_a_pack_that_is_gone_is_told(local: Store, far: CountingBackend, tmp_pat
 
     with pytest.raises(RemoteDamagedError, match=r"the remote origin: packs/.* is missing"):
         files_of(clone, made)
+
+
+def test_an_index_that_promises_what_its_pack_does_not_hold_is_told(
+    local: Store, far: CountingBackend, tmp_path: Path
+) -> None:
+    """Rows of the index are given other ids: all else is as it should be."""
+    made = commit(local, {b"a": noise(1, 90_000), b"b": noise(2, 90_000)})
+    push_refs(local, far_remote(far, tmp_path / "known"))
+    wanted = next(Commits(local.objects).tree(made).entries(b"a")).digest
+    there = far_remote(far, tmp_path / "known").open()
+    (old,) = there.state().segments
+    packs = [_sealed(far, key.removeprefix("packs/")) for key in _packs(far)]
+    data = build_segment(
+        [
+            msgspec.structs.replace(pack, ids=pack.ids.replace(wanted, FALSE)) if wanted in pack.ids else pack
+            for pack in packs
+        ]
+    )
+    segment = Segment(f"{blake3(data).hexdigest()}.0", data)
+    store_segment(far, segment)
+    context = make_context("mallory")
+    there.log.commit(
+        lambda _: Transaction(add_index=[segment.name], drop_index=[old]),
+        actor="mallory",
+        time=0,
+        command="push",
+        nonce=context.nonce,
+    )
+    clone = make_store(tmp_path / "clone", "ben")
+    clone.promise(Promise(clone, [far_remote(far, tmp_path / "clone" / "known")]))
+
+    with pytest.raises(RemoteDamagedError, match="the remote origin: object"):
+        clone.objects.read(Kind.CHUNK, FALSE)
+
+    assert list(clone.backend.list("packs/")) == []
+    assert clone.state().packs == {}
+
+
+def _sealed(backend: Backend, name: str) -> SealedPack:
+    pack = open_pack(backend, name)
+    ids = b"".join(piece.ids for piece in verified_pieces(backend, pack))
+    return SealedPack(name, Path(), pack.length, pack.raw_length, pack.footer, ids)
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_a_whole_pack_without_what_the_index_promises_is_told(
+    local: Store, far: CountingBackend, tmp_path: Path, *, near: bool
+) -> None:
+    contents = {b"%d" % number: noise(number, 90_000) for number in range(300)}
+    made = commit(local, contents)
+    there: Backend = LocalBackend(tmp_path / "there") if near else far
+    push_refs(local, remote_of(there))
+    wanted = next(Commits(local.objects).tree(made).entries(b"7")).digest
+    opened = remote_of(there).open()
+    (old,) = opened.state().segments
+    packs = [_sealed(there, key.removeprefix("packs/")) for key in _packs(there)]
+    data = build_segment([msgspec.structs.replace(one, ids=one.ids.replace(wanted, FALSE)) for one in packs])
+    segment = Segment(f"{blake3(data).hexdigest()}.0", data)
+    store_segment(there, segment)
+    context = make_context("mallory")
+    opened.log.commit(
+        lambda _: Transaction(add_index=[segment.name], drop_index=[old]),
+        actor="mallory",
+        time=0,
+        command="push",
+        nonce=context.nonce,
+    )
+    clone = make_store(tmp_path / "clone", "ben")
+    promise = Promise(clone, [remote_of(there)])
+    ids = [entry.digest for entry in Commits(local.objects).tree(made).entries() if entry.digest != wanted]
+
+    with pytest.raises(RemoteDamagedError, match=f"object {FALSE.hex()} is not where the index says"):
+        promise.bring([*ids, FALSE])
+
+    assert clone.state().packs == {}
+    assert FALSE not in clone.objects
 
 
 # Laws.
