@@ -15,6 +15,7 @@ from dsvc.log.refs import HEADS, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.backend import LocalFiles
 from dsvc.transport.closure import peel
 from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, fetch
@@ -73,7 +74,11 @@ def clone(
     chosen = choose_head(there.state(), branch)
     if not data:
         worktree.store.promise(Promise(worktree.store, [remote], link=link))
-    options = FetchOptions(tags=True, link=link, data=data, threads=max(1, workers.jobs))
+    first = None
+    if checkout and chosen is not None and isinstance(there.backend, LocalFiles):
+        # Of a folder, all comes at one go; far away, metadata is walked where it was brought to.
+        first = peel(there.objects, chosen[1])[1]
+    options = FetchOptions(tags=True, link=link, data=data, data_of=first, threads=max(1, workers.jobs))
     exchange = fetch(worktree.store, remote, options=options, progress=progress)
     if data:
         # Where an earlier attempt has fetched without.

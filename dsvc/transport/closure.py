@@ -115,6 +115,12 @@ class Closure:
             self.promised.add(bytes(object_id))
         return True
 
+    def add_whole_tree(self, root: bytes) -> None:
+        """Add the tree *root* with data, whatever holds for others; before them, for what was met is passed over."""
+        before, self._data = self._data, True
+        self.add_tree(root)
+        self._data = before
+
     def add_tree(self, root: bytes) -> None:
         """Add the tree *root* and all that is in it."""
         if root in self._known or (root == self._pages.empty_root and self.marks.find(root) is None):

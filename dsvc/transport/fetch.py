@@ -51,7 +51,8 @@ class FetchOptions(msgspec.Struct, frozen=True):
     """*tags* None takes those of the versions that are fetched, True all, False none.
 
     With *prune*, branches that are gone there are forgotten; with *link*, packs are shared with a
-    remote on the same filesystem instead of copied. Without *data*, what files contain stays there, promised.
+    remote on the same filesystem instead of copied. Without *data*, what files contain stays there, promised, but for
+    that of the version *data_of*; of a remote that is far away, it is brought later at less cost.
     """
 
     tags: bool | None = None
@@ -60,6 +61,7 @@ class FetchOptions(msgspec.Struct, frozen=True):
     dry_run: bool = False
     link: bool = False
     data: bool = True
+    data_of: ObjectId | None = None
     threads: int = 1
 
 
@@ -113,7 +115,16 @@ def _attempt(
         updates = _judge(there, state, wishes)
         # Without data, all that has to come is in the copy by now.
         packs = there.backend if options.data else packs
-        found = prepare(there, local.objects, state, values_of(updates), progress, data=options.data, packs=packs)
+        found = prepare(
+            there,
+            local.objects,
+            state,
+            values_of(updates),
+            progress,
+            data=options.data,
+            data_of=options.data_of,
+            packs=packs,
+        )
         if options.dry_run:
             return _exchange(updates, found, sent=found.plan.stored)
         local.tidy()

@@ -66,19 +66,20 @@ def prepare(
     progress: Progress = NO_PROGRESS,
     *,
     data: bool = True,
+    data_of: ObjectId | None = None,
     packs: Backend | None = None,
 ) -> Preparation:
     """Find out what *target*, where the refs are those of *state*, lacks of what *source* has below *tips*.
 
-    Without *data*, what files contain is left out. What has to be sent is in *packs*, if that is not the source's own
-    backend.
+    Without *data*, what files contain is left out, but for the version *data_of*. What has to be sent is in *packs*, if
+    that is not the source's own backend.
 
     Raises:
         CorruptionError: Something is missing or damaged in *source*.
     """
     objects = source.objects
     missing = missing_there(objects, state, tips)
-    closure = _closure(objects, target, missing, tips, progress, data=data)
+    closure = _closure(objects, target, missing, tips, progress, data=data, data_of=data_of)
     return Preparation(state, frozenset(tips), missing, make_plan(closure, packs or source.backend), closure.promised)
 
 
@@ -90,11 +91,14 @@ def _closure(
     progress: Progress,
     *,
     data: bool,
+    data_of: ObjectId | None,
 ) -> Closure:
     closure, commits = Closure(objects, target, progress, data=data), Commits(objects)
     progress.start("compare", files=sum(commits.get(commit_id).files for commit_id in missing.commits[:1]))
     for commit_id in missing.boundary:
         closure.skip_tree(commits.get(commit_id).tree)
+    if data_of is not None and data_of in missing.commits:
+        closure.add_whole_tree(commits.get(data_of).tree)
     # The oldest first: its files are where most of the others' come from.
     for commit_id in reversed(missing.commits):
         if closure.add(commit_id):
