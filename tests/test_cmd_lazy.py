@@ -124,10 +124,10 @@ def test_off_line_only_what_is_absent_fails_and_the_error_names_it(
     cat = run_dsvc("cat", "HEAD~1:large", cwd=clone, code=7)
     switch = run_dsvc("switch", "--detach", "HEAD~1", cwd=clone, code=7)
 
-    reason = "is not here, and origin, which has it, cannot be reached: the store of the remote origin is gone\n"
-    assert cat.stderr.startswith(f"error: large {reason}")
+    reason = ", which origin has: the store of the remote origin is gone\n"
+    assert cat.stderr.startswith(f"error: cannot read large{reason}")
     # Which others depends on which small objects came along in one frame.
-    assert re.match(rf"error: the data of (large|a\.csv and \d more) {reason}", switch.stderr)
+    assert re.match(rf"error: cannot read the data of (large|a\.csv and \d more){reason}", switch.stderr)
     assert run_dsvc("status", "--porcelain", cwd=clone).stdout == ""
     assert read_files(clone) == VERSIONS[2]
     (clone / "new").write_text("mine")
@@ -182,6 +182,19 @@ def test_prune_says_what_it_frees_and_the_data_comes_back(origin: Path, run_dsvc
     assert read_files(work) == VERSIONS[0]
     run_dsvc("undo", "-q", cwd=work)
     assert read_files(work) == VERSIONS[2]
+
+
+def test_a_remote_that_data_is_read_from_is_not_removed_unawares(origin: Path, clone: Path, run_dsvc: RunDsvc) -> None:
+    result = run_dsvc("remote", "remove", "origin", cwd=clone, code=10)
+    run_dsvc("remote", "rename", "origin", "upstream", cwd=clone)
+    assert run_dsvc("cat", "HEAD~1:a.csv", cwd=clone).stdout == "1,2\n"
+    run_dsvc("fetch", "--data", "upstream", cwd=clone)
+    run_dsvc("config", "--unset", "remote.upstream.promisor", cwd=clone)
+    run_dsvc("remote", "remove", "upstream", cwd=clone)
+    shutil.rmtree(origin)
+
+    assert "run `dsvc config --unset remote.origin.promisor`" in result.stderr
+    assert promised(clone, run_dsvc) == 0
 
 
 # Killed at every step. The last version is checked out, and the others are promised.

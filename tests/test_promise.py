@@ -1,6 +1,7 @@
 """Lazy clones: what is not here comes when it is needed, once, verified, and in few requests."""
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -216,6 +217,9 @@ def test_where_nothing_can_be_stored_data_is_read_from_where_it_is(
 class Unreachable(MemoryBackend):
     """A network that is down."""
 
+    def read(self, key: str) -> bytes:
+        raise StorageError(DOWN if key else "")
+
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         raise StorageError(DOWN if keys else "")
 
@@ -228,8 +232,21 @@ def test_without_the_remote_the_error_names_it(local: Store, far: CountingBacken
     push_refs(local, far_remote(far, tmp_path / "known"))
     clone = lazy_clone(far, tmp_path / "clone")
 
-    with pytest.raises(OutOfReachError, match="is not here, and origin, which has it, cannot be reached: no route"):
+    with pytest.raises(OutOfReachError, match=r"cannot read object .*, which origin has: no route"):
         files_of(reopened(clone, Unreachable()), made)
+
+
+@pytest.mark.parametrize("lost", ["position.json", "copy"])
+def test_what_is_known_of_the_remote_may_be_lost(local: Store, far: CountingBackend, tmp_path: Path, lost: str) -> None:
+    made = commit(local, {b"a": b"one"})
+    push_refs(local, far_remote(far, tmp_path / "known"))
+    clone = lazy_clone(far, tmp_path / "clone")
+    path = tmp_path / "clone" / "known" / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    with pytest.raises(OutOfReachError):
+        files_of(reopened(clone, Unreachable()), made)
+    assert files_of(reopened(clone, far), made) == {b"a": b"one"}
 
 
 def test_another_remote_that_has_it_is_asked(local: Store, far: CountingBackend, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ Address = Annotated[
 ]
 
 _USAGE = 2
+_REFUSED = 10
 
 
 def command(*, verbose: Verbose = False, json: Json = False) -> None:
@@ -166,9 +167,17 @@ def try_out(name: Name, *, json: Json = False) -> int:
 
 
 def remove(name: Name) -> None:
-    """Remove a remote, and what is known of its branches."""
+    """Remove a remote, and what is known of its branches.
+
+    Exit status:
+        10 it is a promisor: data that is not here is read from it
+    """
     worktree = open_worktree()
     _check_own(worktree, name)
+    if worktree.config.flag(f"remote.{name}.promisor"):
+        message = f"data that is not here is read from {name}"
+        hint = f"get it with `dsvc fetch --data`; then run `dsvc config --unset remote.{name}.promisor`, and this again"
+        raise Failure(message, code=_REFUSED, hint=hint)
     forget_branches(worktree.store, name)
     forget_position(remote_folder(worktree.control, name))
     for key, value in worktree.config.repository.items():

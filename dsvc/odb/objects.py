@@ -26,7 +26,7 @@ class OutOfReachError(StorageError):
     """*what* is not here, and *remote*, which has it, cannot be reached for *reason*."""
 
     def __init__(self, what: str, remote: str, reason: str) -> None:
-        super().__init__(f"{what} is not here, and {remote}, which has it, cannot be reached: {reason}")
+        super().__init__(f"cannot read {what}, which {remote} has: {reason}")
         self.remote = remote
         self.reason = reason
 

@@ -111,7 +111,11 @@ class PromisorRemote:
             state = None if self.remote.folder is None else known_state(self.remote.folder)
             if state is None:
                 return self._look()
-            self._database = ObjectDatabase(self.remote.backend, packs=state.packs, segments=state.segments)
+            try:
+                self._database = ObjectDatabase(self.remote.backend, packs=state.packs, segments=state.segments)
+            except (StorageError, KeyNotFoundError):
+                # The copy of the index is not whole, and what it lacks was replaced there, or is out of reach.
+                return self._look()
         return self._database
 
     def expire(self) -> None:
