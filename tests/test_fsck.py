@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsvc.history.store import Store
 from dsvc.log.entries import entry_key
-from dsvc.log.entry import RefChange
+from dsvc.log.entry import RefChange, UnsupportedFormatError
 from dsvc.log.log import Log
 from dsvc.maintenance.findings import Part, Report, Severity
 from dsvc.maintenance.fsck import Sample, fsck
@@ -303,6 +303,25 @@ def test_any_flipped_bit_is_found(data: st.DataObject, tmp_path_factory: pytest.
     backend.write(key, raw)
 
     assert fsck(Store(backend, make_context())).is_damaged
+
+
+def test_a_version_that_nobody_wrote_is_damage(store: Store) -> None:
+    key = entry_key(2)
+    raw = store.backend.read(key)
+    assert b'"v":1,' in raw
+    store.backend.write(key, raw.replace(b'"v":1,', b'"v":3,'))
+
+    report = check(store)
+
+    assert damages(report) == {(Part.LOG, "entry 2")}
+
+
+def test_a_store_of_a_newer_dsvc_is_not_damaged(store: Store) -> None:
+    state = store.state()
+    store.backend.create(entry_key(state.seq + 1), b'{"v":2,"seq":%d,"prev_hash":"%s"}' % (state.seq + 1, b"0" * 64))
+
+    with pytest.raises(UnsupportedFormatError):
+        check(store)
 
 
 def sampled(store: Store, sample: Sample) -> Report:

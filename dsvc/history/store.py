@@ -50,7 +50,7 @@ class Store:
     @cached_property
     def objects(self) -> ObjectDatabase:
         """The database over what is live."""
-        state = self.log.last()
+        state = self.log.head()
         objects = ObjectDatabase(self.backend, packs=state.packs, segments=state.segments, promisor=self.promisor)
         objects.refresh = self.state
         return objects

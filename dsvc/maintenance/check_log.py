@@ -1,10 +1,11 @@
 """Checking a log: the chain of its entries, and what they say."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from dsvc.errors import CorruptionError
-from dsvc.log.entries import entry_key
-from dsvc.log.entry import hash_bytes, read_link
+from dsvc.log.entries import EntryReader, entry_key
+from dsvc.log.entry import MalformedEntryError, UnsupportedFormatError, decode_entry, hash_bytes, read_link
 from dsvc.log.log import Log
 from dsvc.log.verify import LogFault, verify_log
 from dsvc.maintenance.findings import Finding, Part, Severity
@@ -35,6 +36,11 @@ def check_log(log: Log) -> Iterator[Finding]:
         yield from _beyond(log)
     except CorruptionError as error:
         yield Finding(Part.LOG, "", str(error))
+    except UnsupportedFormatError:
+        seq = _changed_beyond_us(log)
+        if seq is None:
+            raise
+        yield Finding(Part.LOG, f"entry {seq}", "it was changed after it was written")
     if void:
         yield Finding(Part.LOG, f"entry {changed}", f"{void:,} later ones count for nothing because of it")
 
@@ -49,6 +55,20 @@ def _changed(log: Log, fault: LogFault) -> int | None:
         # The last one: its writer had checked that it is right.
         return fault.seq
     return fault.seq if following is None or following.prev_hash != hash_bytes(raw) else None
+
+
+def _changed_beyond_us(log: Log) -> int | None:
+    """Return which entry only seems to be from a newer dsvc: the next one was written after other bytes."""
+    raws = log.backend.read_many([entry_key(seq) for seq in range(1, EntryReader(log.backend).find_head(0, 1) + 1)])
+    for seq, (raw, after) in enumerate(pairwise(raws), 1):
+        try:
+            decode_entry(raw or b"")
+        except UnsupportedFormatError:
+            following = read_link(after or b"")
+            return seq if following is not None and following.prev_hash != hash_bytes(raw or b"") else None
+        except MalformedEntryError:
+            continue
+    return None
 
 
 def _beyond(log: Log) -> Iterator[Finding]:

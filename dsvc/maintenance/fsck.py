@@ -14,6 +14,7 @@ import msgspec
 
 from dsvc.errors import CorruptionError, NotFoundError, StorageError
 from dsvc.history.store import Store
+from dsvc.log.entry import UnsupportedFormatError
 from dsvc.log.state import State
 from dsvc.maintenance.check_index import RowCheck, check_frames, load_segments
 from dsvc.maintenance.check_log import check_log
@@ -81,8 +82,10 @@ def fsck(
     report.findings.extend(check_log(store.log))
     try:
         state = store.log.head()
-    except CorruptionError:
+    except (CorruptionError, UnsupportedFormatError):
         # Without the log, nobody knows what belongs to the store.
+        if not report.is_damaged:
+            raise
         return report
     report.entries = state.seq
     segments, findings = load_segments(store.backend, state.segments_by_age)
