@@ -105,3 +105,8 @@ def repository_folder(tmp_path: Path, run_dsvc: RunDsvc) -> Path:
     folder.mkdir()
     run_dsvc("init", "-q", cwd=folder)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes long first: at the end, one process would be left with it while the others wait."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -601,5 +601,5 @@ TestRepositoryMachine = RepositoryMachine.TestCase
 @pytest.mark.slow
 def test_the_repository_machine_for_long() -> None:
     run_state_machine_as_test(
-        RepositoryMachine, settings=settings(max_examples=1000, stateful_step_count=60, deadline=None)
+        RepositoryMachine, settings=settings(max_examples=600, stateful_step_count=60, deadline=None)
     )

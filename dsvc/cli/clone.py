@@ -13,7 +13,7 @@ from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import remote_hints, transferred
 from dsvc.cli.options import Jobs, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
-from dsvc.cli.workers import workers
+from dsvc.cli.workers import begun, workers
 from dsvc.config import Value, parse_value, set_value
 from dsvc.log.refs import HEADS, short_name
 from dsvc.model.paths import quote_path
@@ -91,6 +91,9 @@ def command(
     config = msgspec.structs.replace(config, flags={**config.flags, **wanted})
     context = session.make_context(config)
     reached = read_settings(config, origin, context.environment)
+    hands = workers(config, jobs)
+    if not no_checkout:
+        hands = begun(hands)
     source = Remote(redact(address), full, open_backend(full, Path.cwd(), reached), context, settings=reached)
     # All that can be wrong with it is said before anything is made.
     with remote_hints(source.name, full):
@@ -109,7 +112,7 @@ def command(
                 checkout=not no_checkout,
                 link=not no_hardlinks,
                 data=data,
-                workers=workers(worktree.config, jobs),
+                workers=hands,
                 progress=progress,
             )
     except BaseException:

@@ -12,7 +12,7 @@ from dsvc.worktree.workers import Workers
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["workers"]
+__all__ = ["begun", "workers"]
 
 # More than this many processes wait for the disk and for the one that puts results together.
 _MOST: Final = 16
@@ -24,6 +24,20 @@ def workers(config: Config, jobs: int | None = None) -> Workers:
         message = f"`--jobs` cannot be {jobs}; 0 is one for each processor"
         raise UsageError(message)
     return Workers(jobs or config.number("add.jobs") or min(_processors(), _MOST), _pool)
+
+
+def begun(workers: Workers) -> Workers:
+    """Return *workers* whose first pool is at work already.
+
+    Its processes are forked before this one comes to hold much, which they would hold too, or opens a network.
+    """
+    make = workers.pool
+    if make is None or workers.jobs < 2:
+        return workers
+    waiting = [make(workers.jobs)]
+    # They are started by the first thing that there is to do.
+    waiting[0].submit(int)
+    return Workers(workers.jobs, lambda jobs: waiting.pop() if waiting else make(jobs))
 
 
 def _processors() -> int:
