@@ -445,6 +445,8 @@ def _run_child(words: Sequence[str | bytes | Path], watch: Watch, count: Any) ->
     sys.stderr = open(2, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     from dsvc.cli.main import run
 
+    # A process of its own has opened no network, whatever the tests did before; after that, workers would be no forks.
+    sys.modules.pop("dsvc.storage.object_store", None)
     watch.install()
     try:
         return run([os.fsdecode(word) for word in words])

@@ -222,6 +222,7 @@ def ground() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_any_step_nothing_is_lost_and_the_next_run_does_it(ground: Path, kind: str) -> None:
     name, words = KINDS[kind]
@@ -263,6 +264,7 @@ def test_what_was_brought_by_a_killed_read_is_kept_if_it_had_arrived(ground: Pat
     shutil.rmtree(copy)
 
 
+@pytest.mark.slow
 def test_two_processes_that_need_the_same_data_both_get_it(ground: Path) -> None:
     from tests.crash_support import Pause, Running
 

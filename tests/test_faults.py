@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,8 +256,6 @@ def test_a_worker_that_is_killed_is_no_bug_of_ours_and_stages_nothing(folder: Pa
             return opened(*arguments, **options)
 
         os.open = deadly
-        # Where another test has opened a network, workers would be no forks, and know nothing of this.
-        sys.modules.pop("dsvc.storage.object_store", None)
 
     ended = run_forked("add", "-j", "2", ".", cwd=root, before=die_in_a_worker)
 
