@@ -6,16 +6,16 @@ from pathlib import Path
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, exit_code
-from dsvc.log.refs import TAGS, short_name
+from dsvc.log.refs import HEADS, TAGS, short_name
 from dsvc.model.ids import ObjectId
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.fetch import RemoteDamagedError
 from dsvc.transport.position import OtherStoreError, RemoteRewoundError, StoreGoneError
-from dsvc.transport.remote import NoStoreError, NotEmptyError, Remote, RemoteNotFoundError, find_remote
+from dsvc.transport.remote import NoStoreError, NotEmptyError, Remote, RemoteNotFoundError, default_remote, find_remote
 from dsvc.transport.updates import Exchange, Outcome, RefUpdate
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["open_remote", "print_json", "remote_hints", "show_refs", "transferred"]
+__all__ = ["open_remote", "print_json", "remote_hints", "show_refs", "transferred", "usual_remote"]
 
 _FLAGS = {
     Outcome.UNCHANGED: "=",
@@ -35,6 +35,12 @@ def open_remote(worktree: Worktree, name: str) -> Remote:
     if name not in worktree.config.remotes() and ("/" in name or name.startswith(".")):
         return Remote(redact(name), name, open_backend(name, Path.cwd()), worktree.store.context)
     return find_remote(worktree.config, worktree.control, name, worktree.store.context)
+
+
+def usual_remote(worktree: Worktree) -> str:
+    """Return the name of the remote that the current branch follows, or else the default."""
+    branch = worktree.session(worktree.store.state()).branch
+    return default_remote(worktree.config, None if branch is None else branch.removeprefix(HEADS))
 
 
 @contextmanager

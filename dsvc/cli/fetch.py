@@ -4,7 +4,7 @@ from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
-from dsvc.cli.exchange import print_json, remote_hints, show_refs, transferred
+from dsvc.cli.exchange import print_json, remote_hints, show_refs, transferred, usual_remote
 from dsvc.cli.history import PathNotFoundError
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.paths import tree_path
@@ -14,13 +14,12 @@ from dsvc.cli.workers import workers
 from dsvc.history.needs import bring_entries
 from dsvc.history.revisions import resolve
 from dsvc.history.tree import Tree
-from dsvc.log.refs import HEADS
 from dsvc.model.ids import ObjectId
 from dsvc.transport.address import redact
 from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
 from dsvc.transport.refspec import Refspec, parse_refspec
-from dsvc.transport.remote import Remote, default_remote, find_remote
+from dsvc.transport.remote import Remote, find_remote
 from dsvc.transport.updates import Exchange
 from dsvc.worktree.head import read_head
 from dsvc.worktree.worktree import Worktree
@@ -80,7 +79,7 @@ def command(
     """
     console.set_quiet(quiet)
     worktree = open_worktree()
-    names = [*worktree.config.remotes()] if all else [remote or _default(worktree)]
+    names = [*worktree.config.remotes()] if all else [remote or usual_remote(worktree)]
     if all and (remote or refspecs):
         message = "`--all` takes neither remote nor refspec"
         raise UsageError(message)
@@ -121,11 +120,6 @@ def _bring(worktree: Worktree, revision: str, refspecs: tuple[str, ...], paths: 
             raise PathNotFoundError(path, revision)
     with progress_bar() as progress:
         bring_entries(worktree.store.objects, (entry for path in within for entry in tree.entries(path)), progress)
-
-
-def _default(worktree: Worktree) -> str:
-    branch = worktree.session(worktree.store.state()).branch
-    return default_remote(worktree.config, None if branch is None else branch.removeprefix(HEADS))
 
 
 def fetch_from(

@@ -20,7 +20,6 @@ from dsvc.maintenance.rebuild_index import rebuild_index
 from dsvc.model.paths import quote_path
 from dsvc.odb.objects import OutOfReachError
 from dsvc.repository import promisor_remotes
-from dsvc.storage.mirror import MirroredBackend
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.remote import find_remote
 
@@ -157,10 +156,9 @@ def _open(address: str | None, remote: str | None) -> tuple[Config, Store, list[
         worktree = session.open_worktree()
         with remote_hints(remote):
             there = find_remote(worktree.config, worktree.control, remote, worktree.store.context)
-            store = there.open()
+            there.open()
         # What was read before says nothing of what is there now.
-        backend = store.backend.origin if isinstance(store.backend, MirroredBackend) else store.backend
-        return worktree.config, Store(backend, store.context), []
+        return worktree.config, Store(there.origin, there.context), []
     if address is None:
         worktree = session.open_worktree()
         return worktree.config, worktree.store, [worktree.control / "tmp"]

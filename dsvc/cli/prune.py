@@ -4,15 +4,13 @@ from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError, exit_code
-from dsvc.cli.exchange import remote_hints
+from dsvc.cli.exchange import remote_hints, usual_remote
 from dsvc.cli.options import DryRun, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.config import set_value
-from dsvc.log.refs import HEADS
 from dsvc.maintenance.prune import NothingProtectedError, Pruned, prune_pushed
-from dsvc.transport.remote import default_remote, find_remote
-from dsvc.worktree.worktree import Worktree
+from dsvc.transport.remote import find_remote
 
 __all__ = ["command"]
 
@@ -56,7 +54,7 @@ def command(
         message = "nothing but `--pushed` can be pruned yet"
         raise UsageError(message, hint="to drop data that a remote has, run `dsvc prune --pushed`")
     worktree = open_worktree()
-    name = remote or _default(worktree)
+    name = remote or usual_remote(worktree)
 
     def promise() -> None:
         if not worktree.config.flag(f"remote.{name}.promisor"):
@@ -73,11 +71,6 @@ def command(
             raise Failure(str(error), code=exit_code(error), hint=hint) from error
         other.remember()
     _report(pruned, dry_run=dry_run, json=json)
-
-
-def _default(worktree: Worktree) -> str:
-    branch = worktree.session(worktree.store.state()).branch
-    return default_remote(worktree.config, None if branch is None else branch.removeprefix(HEADS))
 
 
 def _report(pruned: Pruned, *, dry_run: bool, json: bool) -> None:

@@ -82,7 +82,8 @@ def push(
     else:
         there = remote.open() if dry_run or (delete and not wishes) else remote.open_or_create()
         if delete or mirror:
-            wishes += [*_deletions(there.state(), delete), *(_surplus(there.state(), state) if mirror else ())]
+            found = there.state()
+            wishes += [*_deletions(found, delete), *(_surplus(found, state) if mirror else ())]
         if dry_run:
             pushed = _dry_run(local, remote, there, wishes, progress)
         else:
