@@ -11,6 +11,7 @@ from dsvc.errors import InvalidInputError
 from dsvc.model.blob import Blob, BlobItem
 from dsvc.model.codec import FORMAT_VERSION, MalformedObjectError, Record, UnencodableError, decode, encode
 from dsvc.model.commit import MAX_TIME, MIN_TIME, Commit, Input, InvalidTimeError, Tag
+from dsvc.model.extension import Extension, Link
 from dsvc.model.tree import MAX_SIZE, Child, Entry, InnerPage, LeafPage, MapItem, MapPage
 
 ids = st.binary(min_size=32, max_size=32)
@@ -33,6 +34,13 @@ records: st.SearchStrategy[Record] = st.one_of(
         st.lists(st.builds(Input, st.text(), ids), max_size=3),
         sizes,
         sizes,
+    ),
+    st.builds(
+        Extension,
+        st.just(FORMAT_VERSION),
+        st.none()
+        | st.builds(Link, st.text(min_size=1), st.text(max_size=99), st.text(max_size=99), st.integers(0, MAX_SIZE)),
+        st.text(),
     ),
     st.builds(Tag, st.just(FORMAT_VERSION), ids, st.text(), st.text(), times, offsets, st.text()),
     st.builds(

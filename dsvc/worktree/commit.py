@@ -12,7 +12,7 @@ from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
 from dsvc.model.codec import FORMAT_VERSION, encode
-from dsvc.model.commit import Commit
+from dsvc.model.commit import Commit, Input
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.session import Session, refuse_interrupted
@@ -98,10 +98,13 @@ def commit(
     allow_empty: bool = False,
     author: str | None = None,
     only: Pathspec | None = None,
+    metadata: str | None = None,
+    inputs: Sequence[Input] | None = None,
 ) -> Committed:
     """Commit what is staged in *state*, and move the current branch, or a detached HEAD.
 
-    With *only*, what is staged elsewhere stays so for the next commit.
+    With *only*, what is staged elsewhere stays so for the next commit. *metadata* (RFC 8785 JSON) and *inputs* are the
+    commit's; with None there are none, or with *amend* those of the amended one.
 
     Raises:
         InvalidAuthorError: *author* is not of the form "Name <address>".
@@ -133,6 +136,11 @@ def commit(
     if head is None and tree.root == head_tree.root:
         Tree.empty(writer)
     made = _make_commit(worktree, session, tree, message, amended=previous if amend else None, head=head, author=author)
+    made = msgspec.structs.replace(
+        made,
+        metadata=made.metadata if metadata is None else metadata,
+        inputs=made.inputs if inputs is None else list(inputs),
+    )
     commit_id = writer.write(Kind.COMMIT, encode(made))
     sealed = [writer.seal()]
 
