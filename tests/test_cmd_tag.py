@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsvc.errors import AlreadyExistsError
+from dsvc.history.numbers import version_key
 from dsvc.history.revisions import Target
-from dsvc.history.tags import create_tag, delete_tag, read_tag, version_key
+from dsvc.history.tags import create_tag, delete_tag, read_tag
 from dsvc.log.entry import RefChange
 from dsvc.log.replay import PublishedTagError
 from dsvc.model.ids import Kind, ObjectId

@@ -21,8 +21,8 @@ from dsvc.history.branches import (
     merged,
 )
 from dsvc.history.commits import Commits
+from dsvc.history.numbers import version_key
 from dsvc.history.revisions import resolve
-from dsvc.history.tags import version_key
 from dsvc.log.refs import HEADS, REMOTES, branch_ref, check_ref_name, short_name
 from dsvc.log.state import State
 from dsvc.model.commit import Commit

@@ -25,6 +25,7 @@ from dsvc.history.revisions import (
     split_path,
 )
 from dsvc.history.tree import Tree
+from dsvc.history.versions import dataset_ref
 from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
@@ -90,7 +91,12 @@ class History(msgspec.Struct, frozen=True):
                     yield found.id
 
     def is_revision(self, text: str) -> bool:
-        """Tell whether *text* names a commit or a range of them, or would if it were not ambiguous."""
+        """Tell whether *text* names a commit or a range of them, or would if it were not ambiguous.
+
+        A path that is there comes before a dataset that is only a remote's.
+        """
+        if os.path.lexists(text) and (dataset_ref(self.state, text) or "").startswith(REMOTES):
+            return False
         try:
             resolve_range(self.worktree.store, self.state, [text], head=self.head)
         except UnknownRevisionError as error:

@@ -11,8 +11,9 @@ from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import Json, Quiet, argument, option
 from dsvc.cli.session import open_worktree
 from dsvc.history.commits import Commits
+from dsvc.history.numbers import version_key
 from dsvc.history.revisions import peel, resolve, resolve_any
-from dsvc.history.tags import TagRef, create_tag, delete_tag, list_tags, read_tag, version_key
+from dsvc.history.tags import TagRef, create_tag, delete_tag, list_tags, read_tag
 from dsvc.history.walk import ancestors, is_ancestor
 from dsvc.log.refs import short_name
 from dsvc.log.state import State

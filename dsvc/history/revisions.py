@@ -1,7 +1,9 @@
 """Revisions: the texts by which people name commits, such as `main~2`, `v1^`, `main@{yesterday}`.
 
     NAME              HEAD or @, a full ref name, else the first there is of refs/NAME, refs/tags/NAME,
-                      refs/heads/NAME, refs/remotes/NAME. A release is a tag called `DATASET@VERSION`
+                      refs/heads/NAME, refs/remotes/NAME; then as `dsvc.history.versions` says
+    NAME@VERSION      the tag of that name; `latest`, if there is none, for the highest that is published; or the first
+                      digits of a commit of that dataset
     ID                64 digits, or the first ones (at least 4) of an id that they tell from all others
     REV~N  REV^N      N first parents up; the N-th parent; REV^0 is the commit itself
     REV^{}  ^{commit}  ^{tree}      what a tag names; its commit; the root of its tree
@@ -22,7 +24,8 @@ from dsvc.errors import InvalidInputError, NotFoundError
 from dsvc.history.commits import Commits
 from dsvc.history.head import UNBORN, Head
 from dsvc.history.store import Store
-from dsvc.history.walk import merge_bases
+from dsvc.history.versions import LATEST, split_version, version_ref, version_tags
+from dsvc.history.walk import ancestors, merge_bases
 from dsvc.log.reflog import reflog
 from dsvc.log.refs import HEADS, short_name
 from dsvc.log.state import State
@@ -235,7 +238,7 @@ class _Resolver:
             return None
         base, at = parts["base"], _AT.findall(parts["at"])
         if not at:
-            return self.head.ref if base in ("@", "HEAD") else find_ref(self.state, base)
+            return self.head.ref if base in ("@", "HEAD") else self._ref_of(base)
         try:
             ref, rest = self._ref_at(text, base, at)
         except UnknownRevisionError:
@@ -250,12 +253,35 @@ class _Resolver:
         digits = base.lower() if _HEX.fullmatch(base) else ""
         if len(digits) == 2 * ID_LENGTH:
             return self._of_id(text, digits)
-        ref = find_ref(self.state, base)
+        ref = self._ref_of(base)
         if ref is not None:
             return self._of_id(text, self._value(text, ref))
-        if not digits:
-            raise UnknownRevisionError(text, None if base == text else f"there is no `{base}`")
-        return self._abbreviated(text, digits, wanted)
+        if digits:
+            return self._abbreviated(text, digits, wanted)
+        parts = split_version(base)
+        if parts is not None:
+            return self._version(text, *parts)
+        raise UnknownRevisionError(text, None if base == text else f"there is no `{base}`")
+
+    def _ref_of(self, name: str) -> str | None:
+        return find_ref(self.state, name) or version_ref(self.state, name)
+
+    def _version(self, text: str, dataset: str, version: str) -> Target:
+        """Return the commit of *dataset* whose id begins as *version* does; no tag says that it is one."""
+        branch, tags = version_ref(self.state, dataset), version_tags(self.state, dataset)
+        if branch is None and not tags:
+            raise UnknownRevisionError(text, f"there is no dataset `{dataset}`")
+        if _HEX.fullmatch(version):
+            found = self._candidates(version.lower(), frozenset({Kind.COMMIT}))
+            refs = [*tags.values(), *([branch] if branch else [])]
+            tips = [peel(self.store, self._of_id(text, self._value(text, ref))) for ref in refs] if found else []
+            below = ancestors(self.commits, [tip.id for tip in tips if tip.kind == Kind.COMMIT])
+            if known := {one: found[one] for one in below if one in found}:
+                return _only(version, known)
+        if version == LATEST:
+            raise UnknownRevisionError(text, f"no version of `{dataset}` is published")
+        newest = ", ".join([*tags][:-4:-1])
+        raise UnknownRevisionError(text, f"`{dataset}` has no such version" + (f"; it has {newest}" if newest else ""))
 
     def _value(self, text: str, ref: str) -> str:
         value = self.state.value(ref)
@@ -273,16 +299,17 @@ class _Resolver:
         return Target(object_id, kind)
 
     def _abbreviated(self, text: str, digits: str, wanted: frozenset[Kind]) -> Target:
-        found = {
+        found = self._candidates(digits, wanted)
+        if not found:
+            raise UnknownRevisionError(text)
+        return _only(digits, found)
+
+    def _candidates(self, digits: str, wanted: frozenset[Kind]) -> dict[ObjectId, Kind]:
+        return {
             object_id: kind
             for object_id, kind in self.store.objects.find_prefix(digits).items()
             if kind in wanted and object_id in self.store.objects
         }
-        if len(found) > 1:
-            raise AmbiguousIdError(digits, found)
-        for object_id, kind in found.items():
-            return Target(object_id, kind)
-        raise UnknownRevisionError(text)
 
     def _step(self, text: str, found: Target, step: str) -> Target:
         if step.startswith("^{"):
@@ -380,6 +407,12 @@ class _Resolver:
         else:
             for update in reflog(self.store.log, ref):
                 yield update.time, update.new
+
+
+def _only(digits: str, found: Mapping[ObjectId, Kind]) -> Target:
+    if len(found) > 1:
+        raise AmbiguousIdError(digits, found)
+    return Target(*next(iter(found.items())))
 
 
 def _name(ref: str) -> str:

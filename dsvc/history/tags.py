@@ -1,8 +1,7 @@
 """Tags: names given on purpose. A published one stays as it is for ever; the log sees to that."""
 
-import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from dsvc.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from dsvc.history.revisions import Target, peel
@@ -25,10 +24,7 @@ __all__ = [
     "delete_tag",
     "list_tags",
     "read_tag",
-    "version_key",
 ]
-
-_RUN: Final = re.compile(r"[0-9]+|[^0-9]+")
 
 
 class TagExistsError(AlreadyExistsError):
@@ -171,10 +167,3 @@ def delete_tag(store: Store, name: str) -> ObjectId:
 
     store.publish(build)
     return ObjectId.from_hex(where[-1])
-
-
-def version_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return what to sort *name* by so that 1.9 comes before 1.10, and 2.0-rc1 before 2.0."""
-    runs = [(1, int(run), "") if run.isdecimal() else (0, 0, run) for run in _RUN.findall(name)]
-    # The end of a name comes after "-", which starts what comes before a release, and before ".".
-    return (*runs, (0, 0, "-\U0010ffff"))
