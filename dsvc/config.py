@@ -87,6 +87,21 @@ _ALL_KEYS: Final = (
         kind=int,
         minimum=0,
     ),
+    Key(
+        "commit.auto-inputs",
+        True,  # noqa: FBT003 (the default of a flag)
+        "Whether a commit names what the program that makes it has got or used as its inputs.",
+        "DSVC_COMMIT_AUTO_INPUTS",
+        kind=bool,
+    ),
+    Key(
+        "commit.record-run",
+        None,
+        "What a commit says of the program that made it; see dsvc-commit(1).",
+        "DSVC_COMMIT_RECORD_RUN",
+        kind=tuple,
+        choices=("command", "arguments", "git", "host", "user"),
+    ),
     Key("core.pager", None, "The program that shows long output; `cat` for none.", "DSVC_PAGER"),
     Key("core.editor", None, "The program that edits messages.", "DSVC_EDITOR"),
     Key(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from dsvc.cli import console
+from dsvc.cli.commit_text import input_records
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import Jobs, Json, Quiet, argument, option
 from dsvc.cli.paths import shown_path
@@ -18,11 +19,13 @@ from dsvc.cli.session import open_worktree
 from dsvc.cli.status_text import Place, long_lines, read_place
 from dsvc.cli.workers import workers
 from dsvc.history.diff import Change, ChangeKind, count_changes
+from dsvc.history.inputs import read_input
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.model.paths import path_key
 from dsvc.worktree.commit import Committed, NothingToAmendError, NothingToCommitError, check_author, commit
+from dsvc.worktree.head import read_head
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.session import refuse_interrupted
 from dsvc.worktree.status import Status, collapse_untracked, read_status
@@ -64,6 +67,17 @@ def command(
     author: Annotated[
         str | None, option("--author", metavar="AUTHOR", help="Who made this, as `Name <address>`.")
     ] = None,
+    input: Annotated[
+        tuple[str, ...],
+        option("--input", metavar="VERSION", help="Say that this was made from *VERSION*, such as `NAME@1.2`."),
+    ] = (),
+    auto_inputs: Annotated[
+        bool, option("--auto-inputs", help="Name what this program has got or used, as by default; or do not.")
+    ] = True,
+    record_run: Annotated[
+        str | None,
+        option("--record-run", bare="usual", metavar="WHAT", help="Say what made this: `command,git,host,user`."),
+    ] = None,
     only: Annotated[bool, option("-o", "--only", help="Commit only the paths given, as is done anyway.")] = False,
     dry_run: Annotated[bool, option("--dry-run", help="Say what would be committed, and do nothing.")] = False,
     pathspec_from_file: PathspecFile = None,
@@ -83,14 +97,32 @@ def command(
     `--amend` makes a commit in place of the last one, with its parents, author and message unless
     others are given. What was pushed already stays as it was on the remote.
 
+    A commit can name the versions that it was made from, its *inputs*: those of `--input`, and by itself those that the
+    same program has got or used before, with `dsvc get` or `dsvc use`, be it when it commits or when it stages the
+    files with `dsvc add`. The same program are all processes above the command up to the shell where somebody types, or
+    up to cron, a service or a container; what is typed at a prompt never makes an input of what is typed later there.
+    Where a job is spread over machines, and where there is no `/proc`, give all its parts the same `DSVC_RUN`, any
+    text, in the environment. `--no-auto-inputs`, or `commit.auto-inputs` set to false, names only those of `--input`.
+    An input may be a version here, a branch of a remote as it was last fetched, or *NAME*`@`*ID*, with all 64 digits,
+    of a store somewhere else. `--amend` keeps the inputs that there are. `dsvc log --inputs` and `dsvc graph` show
+    them.
+
+    With `--record-run`, the commit says what made it: the program that it is part of (`command`), the commit of its
+    code, and whether that was modified, if the working folder is in a git repository (`git`), the machine (`host`) and
+    the `user`. What the program was called with is recorded only if *WHAT* names `arguments`, and what looks like a
+    secret in it is masked; the environment never is. `commit.record-run` sets this for all commits, and
+    `--record-run=none` is against it.
+
     Examples:
         $ dsvc commit -m "Add the images of July"
         [main 1a2b3c4d5e6f] Add the images of July
          12 files changed: 12 new, 3.4 MiB
         $ dsvc commit -a --amend --no-edit
+        $ dsvc commit -m "Resize to 224 pixels" --input vision/raw@1.2 --record-run
 
     Exit status:
         1 there is nothing to commit, or the message is empty
+        4 an input is not known
         5 another command committed meanwhile
 
     See also:
@@ -104,6 +136,7 @@ def command(
     if author is not None:
         check_author(author)
     _check_options(pathspec, all=all, only=only, messages=bool(message), file=file)
+    inputs = [read_input(worktree.store, state, text, head=read_head(worktree, state)) for text in input]
     plan = _Plan(all=all, only=pathspec or None, amend=amend, allow_empty=allow_empty)
     if dry_run:
         return _preview(worktree, state, plan)
@@ -125,12 +158,31 @@ def command(
             add(worktree, state, what, workers=workers(worktree.config, jobs), progress=progress)
         state = worktree.store.state()
     try:
-        made = commit(worktree, state, text, amend=amend, allow_empty=allow_empty, author=author, only=plan.only)
+        made = commit(
+            worktree,
+            state,
+            text,
+            amend=amend,
+            allow_empty=allow_empty,
+            author=author,
+            only=plan.only,
+            inputs=inputs,
+            auto_inputs=auto_inputs,
+            run=_run(worktree, record_run),
+        )
     except NothingToCommitError:
         _tell_nothing(worktree, state)
         return _NOTHING
     _report(worktree, made, json=json)
     return 0
+
+
+def _run(worktree: Worktree, asked: str | None) -> dict[str, object]:
+    if asked is None and not worktree.config.words("commit.record-run"):
+        return {}
+    from dsvc.cli.run_record import run_record
+
+    return run_record(worktree.config, asked)
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -277,6 +329,7 @@ def _report(worktree: Worktree, made: Committed, *, json: bool) -> None:
         record: dict[str, object] = {"commit": made.id.hex(), "branch": None if branch is None else name}
         record |= {"parents": [parent.hex() for parent in made.commit.parents], "subject": made.commit.subject}
         record |= {kind.name.lower(): counts[kind] for kind in ChangeKind} | {"size": size}
+        record["inputs"] = input_records(made.commit)
         console.out_json(record)
         return
     root = "" if made.commit.parents else " (root-commit)"
@@ -292,6 +345,8 @@ def _report(worktree: Worktree, made: Committed, *, json: bool) -> None:
     if parts:
         content = [console.format_size(size)] if counts.total() > counts[ChangeKind.DELETED] else []
         console.say(f" {console.plural(counts.total(), 'file')} changed: {', '.join(parts + content)}")
+    for one in made.commit.inputs:
+        console.say(f" made from {one.name} ({ObjectId(one.commit).short})")
 
 
 def _count(worktree: Worktree, made: Committed) -> tuple[Counter[ChangeKind], int]:

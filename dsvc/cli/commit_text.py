@@ -15,7 +15,7 @@ from dsvc.log.state import State
 from dsvc.model.commit import Commit
 from dsvc.model.ids import ObjectId
 
-__all__ = ["CommitPrinter", "Decorate", "Format", "Oneline", "decorations"]
+__all__ = ["CommitPrinter", "Decorate", "Format", "Oneline", "decorations", "input_records"]
 
 Oneline = Annotated[bool, option("--oneline", help="Show each commit on one line.")]
 Format = Annotated[
@@ -65,7 +65,7 @@ def _commit_of(history: History, state: State, ref: str) -> ObjectId | None:
 class CommitPrinter:
     """Makes lines of commits. *now*, in microseconds since 1970, is for relative dates.
 
-    With *states*, how final each commit is is told too: as they say, else final.
+    With *states*, how final each commit is is told too: as they say, else final. With *inputs*, what it was made from.
     """
 
     def __init__(
@@ -75,8 +75,10 @@ class CommitPrinter:
         *,
         now: int,
         states: Mapping[ObjectId, str] | None = None,
+        inputs: bool = False,
     ) -> None:
         self._refs = refs
+        self._inputs = inputs
         self._states = states
         self._now = now
         self._template: str | None = None
@@ -127,8 +129,9 @@ class CommitPrinter:
         lines.append(f"Author: {commit.author}")
         if self.preset != "short":
             lines.append(f"Date:   {console.format_date(commit.time, commit.offset)}")
-        if self.preset == "full":
+        if self._inputs or self.preset == "full":
             lines += [f"Input:  {one.name} {ObjectId(one.commit).short}" for one in commit.inputs]
+        if self.preset == "full":
             lines.append(f"Size:   {console.plural(commit.files, 'file')}, {console.format_size(commit.size)}")
         message = [commit.subject] if self.preset == "short" else commit.message.rstrip("\n").split("\n")
         return [*lines, "", *(f"    {line}".rstrip() if line else "" for line in message)]
@@ -159,12 +162,17 @@ class CommitPrinter:
             "date": _iso(commit),
             "message": commit.message,
             "metadata": msgspec.Raw(commit.metadata.encode()),
-            "inputs": [{"name": one.name, "commit": one.commit.hex()} for one in commit.inputs],
+            "inputs": input_records(commit),
             "files": commit.files,
             "size": commit.size,
             "refs": self._refs.get(commit_id, []),
             **({} if self._states is None else {"state": self._state_of(commit_id)}),
         }
+
+
+def input_records(commit: Commit) -> list[dict[str, str]]:
+    """Return what *commit* was made from, for JSON."""
+    return [{"name": one.name, "commit": one.commit.hex()} for one in commit.inputs]
 
 
 def _colour(name: str) -> str:

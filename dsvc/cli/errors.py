@@ -89,6 +89,8 @@ _HINTS: Final[dict[str, str]] = {
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
     "TlsError": "check the address, and the certificate of the service; a private one's is named by `AWS_CA_BUNDLE` or "
     "`SSL_CERT_FILE`",
+    "UnknownInputError": "if a remote has it, run `dsvc fetch`; if it is elsewhere, write NAME@ID, with all 64 digits",
+    "UnnamedInputError": "write NAME@ID",
     "UnreachableError": "check the address and the network, then run the same command again; nothing was lost",
     "UnsavedChangesError": "to remove them all the same, use `dsvc rm --force`; to keep the files, `--cached`",
     "UnsupportedFormatError": "a newer dsvc wrote this; update yours",

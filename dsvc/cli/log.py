@@ -72,6 +72,7 @@ def command(
         str | None,
         option("--state", bare=".", metavar="REMOTE", help="Show how final each commit is; of uploads, ask *REMOTE*."),
     ] = None,
+    inputs: Annotated[bool, option("--inputs", help="Show what each commit was made from.")] = False,
     null: NullTerminated = False,
     json: Json = False,
 ) -> int:
@@ -141,6 +142,7 @@ def command(
             refs,
             now=history.worktree.store.context.now()[0],
             states=None if state is None else _states(history, state),
+            inputs=inputs,
         )
         output = _Output(history, printer, shape, pathspec, renames=not no_renames, first_parent=first_parent)
         if graph:

@@ -14,6 +14,9 @@ from dsvc.cli.errors import UsageError
 from dsvc.config import Config, Value, environment_layer, parse_value, read_layer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dsvc.model.commit import Input
     from dsvc.model.context import Context
     from dsvc.worktree.worktree import Worktree
 
@@ -26,9 +29,12 @@ __all__ = [
     "nonce",
     "now",
     "open_worktree",
+    "record_use",
     "set_command",
     "set_flag",
+    "user",
     "user_config_file",
+    "uses_folder",
 ]
 
 # They end the name and the address, so git drops them too.
@@ -85,7 +91,45 @@ def make_context(config: Config, *, attended: bool = True) -> "Context":
 
     signature = cache(lambda: author(config, attended=attended))
     command = _run.get("command", "dsvc")
-    return Context(author=signature, actor=actor(), command=command, now=now, nonce=nonce, environment=dict(os.environ))
+    return Context(
+        author=signature,
+        actor=actor(),
+        command=command,
+        now=now,
+        nonce=nonce,
+        environment=dict(os.environ),
+        inputs=lambda: _inputs(config),
+    )
+
+
+def uses_folder() -> Path:
+    """Return the folder that remembers what the user's programs have got and used."""
+    # XDG's, as that of the settings.
+    stated = os.environ.get("XDG_STATE_HOME")
+    state = Path(stated) if stated and stated.startswith("/") else _home() / ".local" / "state"
+    return state / "dsvc" / "uses"
+
+
+def _inputs(config: Config) -> "Sequence[Input]":
+    folder = uses_folder()
+    if not config.flag("commit.auto-inputs") or not folder.is_dir():
+        return ()
+    # Few repositories are written to by programs that got something.
+    from dsvc.cli.caller import read_caller
+    from dsvc.datasets.uses import inputs_of
+
+    return inputs_of(folder, read_caller())
+
+
+def record_use(name: str, commit: bytes, *, place: str) -> None:
+    """Remember, for what this program may commit later, that it uses the version *commit*, called *name*, of *place*.
+
+    The store at *place* is told without credentials.
+    """
+    from dsvc.cli.caller import read_caller
+    from dsvc.datasets import uses
+
+    uses.record_use(uses_folder(), read_caller(), name, commit, place=place, time=now()[0])
 
 
 def open_worktree(folder: Path | None = None, *, attended: bool = True) -> "Worktree":
@@ -116,7 +160,7 @@ def author(config: Config, *, attended: bool = True) -> str:
         from_git = _git_identity()
         name, address = name or from_git.get("user.name"), address or from_git.get("user.email")
     if name is None or address is None:
-        name, address = name or _user(), address or actor()
+        name, address = name or user(), address or actor()
         if attended:
             console.warn(f"nobody said who you are, so the author is {name} <{address}>")
             console.hint(
@@ -139,10 +183,11 @@ def _git_identity() -> dict[str, str]:
 
 def actor() -> str:
     """Return who acts, for the log: the user and the machine."""
-    return f"{_user()}@{os.uname().nodename}"
+    return f"{user()}@{os.uname().nodename}"
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user on this machine."""
     for variable in ("LOGNAME", "USER"):
         if name := os.environ.get(variable):
             return name

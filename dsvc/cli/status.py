@@ -126,6 +126,7 @@ def _print_json(status: Status, place: Place, untracked: Sequence[bytes], ignore
             "ahead": None if upstream is None else upstream.ahead,
             "behind": None if upstream is None else upstream.behind,
             "merging": list(place.session.merge),
+            "inputs": [{"name": name, "commit": commit} for name, commit in place.session.inputs],
             "switching": None if place.session.switching is None else place.session.switching.to_head,
         }
     )

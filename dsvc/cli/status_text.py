@@ -124,6 +124,10 @@ def long_lines(
         yield f'  (use "dsvc {"rm --cached" if place.commit is None else "restore --staged"} <file>..." to unstage)'
         yield from _change_lines(detect_renames(status.staged), show, "green")
         yield ""
+    if place.session.inputs:
+        yield "Made from:"
+        yield from (f"\t{name} ({commit[:12]})" for name, commit in place.session.inputs)
+        yield ""
     if status.unstaged:
         verb = "add/rm" if any(change.new is None for change in status.unstaged) else "add"
         yield "Changes not staged for commit:"

@@ -82,7 +82,7 @@ def switch_to(
     refuse_interrupted(session)
     wanted = target if force else _carry(worktree, worktree.head_tree(state), worktree.staged_tree(state), target)
     staged = wanted.root.hex() if wanted.root != target.root else None
-    final = Session(head, staged=staged)
+    final = Session(head, staged=staged, inputs=session.inputs if staged else [])
     return change_files(
         worktree, state, wanted, final, force=force, changes=changes, workers=workers, progress=progress
     )

@@ -1,7 +1,7 @@
 """Committing: the staged tree becomes a version, and the branch moves to it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -99,12 +99,16 @@ def commit(
     author: str | None = None,
     only: Pathspec | None = None,
     metadata: str | None = None,
-    inputs: Sequence[Input] | None = None,
+    inputs: Sequence[Input] = (),
+    auto_inputs: bool = True,
+    run: Mapping[str, object] | None = None,
 ) -> Committed:
     """Commit what is staged in *state*, and move the current branch, or a detached HEAD.
 
-    With *only*, what is staged elsewhere stays so for the next commit. *metadata* (RFC 8785 JSON) and *inputs* are the
-    commit's; with None there are none, or with *amend* those of the amended one.
+    With *only*, what is staged elsewhere stays so for the next commit. *metadata* (RFC 8785 JSON) is the commit's; with
+    None there is none, or with *amend* that of the amended one. Its inputs are those of the amended one, *inputs*, and
+    with *auto_inputs* what the programs have got or used that staged it or are committing it, but for its parents.
+    *run* tells what made it; with None, or nothing in it, *metadata* stays as it is.
 
     Raises:
         InvalidAuthorError: *author* is not of the form "Name <address>".
@@ -136,10 +140,12 @@ def commit(
     if head is None and tree.root == head_tree.root:
         Tree.empty(writer)
     made = _make_commit(worktree, session, tree, message, amended=previous if amend else None, head=head, author=author)
+    found = (Input(name, bytes.fromhex(one)) for name, one in session.with_inputs(worktree.store.context.inputs()))
+    automatic = [one for one in found if one.commit not in made.parents] if auto_inputs else []
     made = msgspec.structs.replace(
         made,
-        metadata=made.metadata if metadata is None else metadata,
-        inputs=made.inputs if inputs is None else list(inputs),
+        metadata=_with_run(made.metadata if metadata is None else metadata, run),
+        inputs=list(dict.fromkeys([*made.inputs, *inputs, *automatic])),
     )
     commit_id = writer.write(Kind.COMMIT, encode(made))
     sealed = [writer.seal()]
@@ -157,6 +163,12 @@ def commit(
 
     worktree.store.publish(build, sealed)
     return Committed(commit_id, made, session, head_tree, tree)
+
+
+def _with_run(metadata: str, run: Mapping[str, object] | None) -> str:
+    if not run:
+        return metadata
+    return msgspec.json.encode(msgspec.json.decode(metadata) | {"run": run}, order="sorted").decode()
 
 
 def _make_commit(

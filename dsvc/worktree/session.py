@@ -4,6 +4,7 @@ It is the value of a ref in the log, `refs/worktrees/main`, replaced as it chang
 staged is a root like any commit: `undo` covers it, and nothing collects it.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from dsvc.errors import ConflictError, CorruptionError
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
+from dsvc.model.commit import Input
 from dsvc.model.ids import ObjectId
 
 __all__ = [
@@ -67,13 +69,15 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """*head* is a branch's ref name, or a commit's id when detached.
 
     *staged* is the root of the staged tree, None while it is that of HEAD. *merge* lists commits
-    that the next commit will have as further parents.
+    that the next commit will have as further parents. *inputs* are versions, by name and id, that what is staged was
+    made from; the next commit will name them.
     """
 
     head: str
     merge: list[str] = []
     staged: str | None = None
     switching: Switch | None = None
+    inputs: list[tuple[str, str]] = []
 
     @property
     def branch(self) -> str | None:
@@ -87,14 +91,25 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ref = state.refs.get(self.head)
         return None if ref is None else ObjectId.from_hex(ref.value)
 
+    def with_inputs(self, more: Iterable[Input]) -> list[tuple[str, str]]:
+        """Return the inputs with *more*, each once."""
+        return list(dict.fromkeys([*self.inputs, *((one.name, one.commit.hex()) for one in more)]))
+
     def encode(self) -> str:
         """Return the value of the ref."""
-        return msgspec.json.encode(self, order="sorted").decode()
+        fields: dict[str, object] = msgspec.to_builtins(self)
+        # They came later: where there are none, the value is what it always was.
+        if not self.inputs:
+            del fields["inputs"]
+        return msgspec.json.encode(fields, order="sorted").decode()
 
     def change(self, state: State, **fields: object) -> RefChange:
         """Return the change of the ref from *state*'s value to this session with *fields* replaced."""
         old = state.refs.get(SESSION_REF)
         new = msgspec.structs.replace(self, **fields) if fields else self
+        if new.inputs and new.staged is None and not new.merge:
+            # What was made from them is not to be committed any more.
+            new = msgspec.structs.replace(new, inputs=[])
         return RefChange(SESSION_REF, None if old is None else old.value, new.encode())
 
 

@@ -21,7 +21,8 @@ Edit = tuple[bytes, Entry | None]  # a path, and what is to be there
 def stage(worktree: Worktree, writer: DatabaseWriter, edits: Sequence[Edit], rows: Sequence[Row]) -> None:
     """Apply *edits* to the staged tree; make it and all that *writer* holds durable; tell the cache *rows*.
 
-    There is a row for each entry that *edits* put. Should another process have staged something
+    There is a row for each entry that *edits* put. What the program that stages them has got or used so far becomes
+    an input of the next commit. Should another process have staged something
     meanwhile, the edits are applied to that.
 
     Raises:
@@ -31,6 +32,7 @@ def stage(worktree: Worktree, writer: DatabaseWriter, edits: Sequence[Edit], row
     base = worktree.staged_tree(worktree.store.state())
     staged = base
     if edits:
+        inputs = worktree.store.context.inputs()
         staged = base.apply(writer, edits)
         sealed: list[Sealed] = [writer.seal()]
 
@@ -44,7 +46,7 @@ def stage(worktree: Worktree, writer: DatabaseWriter, edits: Sequence[Edit], row
                 sealed.append(writer.seal())
             session = worktree.session(state)
             root = staged.root.hex() if staged.root != worktree.head_tree(state).root else None
-            return [session.change(state, staged=root)]
+            return [session.change(state, staged=root, inputs=session.with_inputs(inputs))]
 
         worktree.store.publish(build, sealed)
     removed = [path for path, entry in edits if entry is None]
