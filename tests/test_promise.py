@@ -26,10 +26,10 @@ from dsvc.odb.writer import store_segment
 from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
-from dsvc.transport.fetch import FetchOptions, RemoteDamagedError, fetch
+from dsvc.transport.fetch import FetchOptions, fetch
 from dsvc.transport.position import mirror
 from dsvc.transport.promise import Promise
-from dsvc.transport.remote import Remote
+from dsvc.transport.remote import Remote, RemoteDamagedError
 from tests.counting_backend import CountingBackend
 from tests.transport_support import (
     assert_whole,

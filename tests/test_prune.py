@@ -16,8 +16,8 @@ from dsvc.model.ids import ObjectId
 from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
-from dsvc.transport.fetch import RemoteDamagedError
 from dsvc.transport.promise import Promise
+from dsvc.transport.remote import RemoteDamagedError
 from tests.transport_support import commit, files_of, make_context, make_store, noise, push_refs, remote_of
 
 

@@ -1,16 +1,27 @@
 """What a push and a fetch ask of a remote far away: few requests, none for a file, and never a list of all that is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from dsvc.errors import StorageError
 from dsvc.history.store import Store
 from dsvc.storage.memory import MemoryBackend
 from dsvc.transport.fetch import fetch
 from dsvc.transport.position import mirror
 from dsvc.transport.remote import Remote
 from tests.counting_backend import CountingBackend
-from tests.transport_support import commit, make_context, make_store, noise, push_refs
+from tests.transport_support import (
+    assert_whole,
+    commit,
+    files_of,
+    make_context,
+    make_store,
+    noise,
+    push_refs,
+    values,
+)
 
 FILES = {b"%d" % number: b"small file %d" % number for number in range(5000)}
 # What a push asks besides packs: the store, its last entry and the next one, four times whether others were faster,
@@ -86,6 +97,60 @@ def test_a_push_of_nothing_asks_little_and_writes_nothing(local: Store, far: Cou
 
     assert set(far.verbs()) == {"read"}
     assert far.trips <= 4
+
+
+def test_a_fetch_with_all_data_is_few_requests(local: Store, far: CountingBackend, tmp_path: Path) -> None:
+    made = commit(local, FILES)
+    for number in range(20):
+        made = commit(local, {**FILES, b"edited": b"%d" % number}, made)
+        push_refs(local, remote(far, tmp_path / "known"))
+    other = make_store(tmp_path / "other")
+    far.clear()
+
+    fetch(other, remote(far, tmp_path / "elsewhere"))
+
+    assert_whole(other.files)
+    assert set(files_of(other, made)) == {*FILES, b"edited"}
+    # Of each of twenty pushes a pack of metadata, as it is, and a few bytes of data.
+    assert far.verbs("packs/")["read"] == 20
+    assert far.verbs("packs/")["range"] <= 20
+    assert far.verbs("packs/").total() <= 45
+
+
+class Interrupted(CountingBackend):
+    """A network that goes down after so many large answers, until it is told to be up again."""
+
+    large = 1_000_000
+    left = 4
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        if max(length for _, length in ranges) > self.large:
+            self.left -= 1
+            if self.left < 0:
+                message = "the network is down"
+                raise StorageError(message)
+        return super().read_ranges(key, ranges)
+
+
+def test_what_a_fetch_with_all_data_has_brought_is_not_asked_for_again(local: Store, tmp_path: Path) -> None:
+    far = Interrupted(MemoryBackend())
+    made = None
+    for number in range(3):
+        made = commit(local, {b"%d" % number: noise(number, 8_000_000)}, *([made] if made else []))
+        push_refs(local, remote(far, tmp_path / "known"))
+    other = make_store(tmp_path / "other")
+    with pytest.raises(StorageError):
+        fetch(other, remote(far, tmp_path / "elsewhere"))
+    assert values(other) == {}
+
+    far.left = 100
+    fetch(other, remote(far, tmp_path / "elsewhere"))
+
+    assert_whole(other.files)
+    assert values(other) == {"remotes/origin/main": str(made and made.hex())}
+    asked = sum(length for key, _, length in far.ranges if length > far.large)
+    assert asked < 25_000_000
+    assert far.left >= 97
 
 
 def test_a_fetch_of_what_is_known_asks_for_little_more_than_the_log(

@@ -22,7 +22,8 @@ from dsvc.odb.pack import MalformedPackError, pack_key
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
 from dsvc.transport.address import open_backend
-from dsvc.transport.fetch import RemoteDamagedError, fetch
+from dsvc.transport.fetch import fetch
+from dsvc.transport.remote import RemoteDamagedError
 from tests.conftest import PROJECT
 from tests.killed import killed_at_step
 from tests.stores import Stores

@@ -9,9 +9,16 @@ from dsvc.cli.errors import Failure, exit_code
 from dsvc.log.refs import HEADS, TAGS, short_name
 from dsvc.model.ids import ObjectId
 from dsvc.transport.address import open_backend, redact
-from dsvc.transport.fetch import RemoteDamagedError
 from dsvc.transport.position import OtherStoreError, RemoteRewoundError, StoreGoneError
-from dsvc.transport.remote import NoStoreError, NotEmptyError, Remote, RemoteNotFoundError, default_remote, find_remote
+from dsvc.transport.remote import (
+    NoStoreError,
+    NotEmptyError,
+    Remote,
+    RemoteDamagedError,
+    RemoteNotFoundError,
+    default_remote,
+    find_remote,
+)
 from dsvc.transport.updates import Exchange, Outcome, RefUpdate
 from dsvc.worktree.worktree import Worktree
 

@@ -30,9 +30,8 @@ from dsvc.odb.writer import store_segment
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import KeyNotFoundError, interrupt
 from dsvc.transport.closure import Closure, peel
-from dsvc.transport.fetch import RemoteDamagedError
 from dsvc.transport.metadata import bring_index
-from dsvc.transport.remote import Remote
+from dsvc.transport.remote import Remote, RemoteDamagedError
 
 __all__ = ["NothingProtectedError", "Pruned", "prune_pushed"]
 

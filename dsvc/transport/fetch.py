@@ -19,13 +19,14 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.closure import peel
 from dsvc.transport.metadata import bring_metadata, drop_metadata
 from dsvc.transport.preparation import Preparation, missing_there, prepare, still_holds
+from dsvc.transport.promise import Promise
 from dsvc.transport.refspec import Refspec, expand, find_ref
-from dsvc.transport.remote import Remote
+from dsvc.transport.remote import Remote, RemoteDamagedError
 from dsvc.transport.transfer import send
 from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
 from dsvc.worktree.session import read_session
 
-__all__ = ["FetchOptions", "FetchRejectedError", "RemoteDamagedError", "fetch"]
+__all__ = ["FetchOptions", "FetchRejectedError", "fetch"]
 
 _ATTEMPTS: Final = 5
 
@@ -37,14 +38,6 @@ class FetchRejectedError(ConflictError):
         names = ", ".join(f"{short_name(update.target)} ({update.outcome.value})" for update in exchange.rejected)
         super().__init__(f"rejected: {names}")
         self.exchange = exchange
-
-
-class RemoteDamagedError(CorruptionError):
-    """What a remote has is not what it should be. Nothing of it was taken."""
-
-    def __init__(self, remote: str, reason: CorruptionError) -> None:
-        super().__init__(f"the remote {remote}: {reason}")
-        self.remote = remote
 
 
 class FetchOptions(msgspec.Struct, frozen=True):
@@ -113,8 +106,12 @@ def _attempt(
         there.objects.nearer = local.objects
         wishes = _wishes(remote, there, state, refspecs, options)
         updates = _judge(there, state, wishes)
-        # Without data, all that has to come is in the copy by now.
-        packs = there.backend if options.data else packs
+        is_far, bring = packs is not there.backend, None
+        if options.data and is_far:
+            # In few large requests, and what an interruption leaves is not asked for again.
+            bring = Promise(local, [remote], link=options.link).bring
+            # Without data, all that has to come is in the copy by now.
+            packs = there.backend if options.dry_run else packs
         found = prepare(
             there,
             local.objects,
@@ -124,25 +121,28 @@ def _attempt(
             data=options.data,
             data_of=options.data_of,
             packs=packs,
+            bring=None if options.dry_run else bring,
         )
         if options.dry_run:
             return _exchange(updates, found, sent=found.plan.stored)
         local.tidy()
         receiver = PackReceiver(local.objects, local.backend, local.files.temporary, generation=state.last_sweep)
-        progress.start("fetch", size=found.plan.stored)
+        progress.start("fetch", size=found.plan.stored - found.plan.brought)
         sent = send(
             found.plan,
             there.objects,
             packs,
             receiver,
             threads=options.threads,
-            link=options.link or packs is not there.backend,
+            link=options.link or is_far,
             progress=progress,
         )
         progress.finish()
     except CorruptionError as error:
         # What was copied of it is asked for again, should it be mended there.
         drop_metadata(there)
+        if isinstance(error, RemoteDamagedError):
+            raise
         raise RemoteDamagedError(remote.name, error) from error
 
     def build(now: State) -> Sequence[RefChange] | None:
@@ -153,7 +153,7 @@ def _attempt(
         return [*changes_of(updates), *also(now)] or None
 
     local.publish(build, [sent.sealed], relied=found.plan.relied)
-    return _exchange(updates, found, sent=sent.bytes)
+    return _exchange(updates, found, sent=found.plan.brought + sent.bytes)
 
 
 def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:

@@ -14,7 +14,7 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend
 from dsvc.transport.closure import Closure, MissingObjectError, peel
 from dsvc.transport.negotiate import Missing, missing_commits
-from dsvc.transport.transfer import Plan, make_plan
+from dsvc.transport.transfer import Bring, Plan, make_plan
 
 __all__ = ["Preparation", "missing_there", "prepare", "still_holds"]
 
@@ -68,11 +68,13 @@ def prepare(
     data: bool = True,
     data_of: ObjectId | None = None,
     packs: Backend | None = None,
+    bring: Bring | None = None,
 ) -> Preparation:
     """Find out what *target*, where the refs are those of *state*, lacks of what *source* has below *tips*.
 
     Without *data*, what files contain is left out, but for the version *data_of*. What has to be sent is in *packs*, if
-    that is not the source's own backend.
+    that is not the source's own backend. If there is a way to *bring* data to the target, that is done at once, and not
+    planned.
 
     Raises:
         CorruptionError: Something is missing or damaged in *source*.
@@ -80,7 +82,8 @@ def prepare(
     objects = source.objects
     missing = missing_there(objects, state, tips)
     closure = _closure(objects, target, missing, tips, progress, data=data, data_of=data_of)
-    return Preparation(state, frozenset(tips), missing, make_plan(closure, packs or source.backend), closure.promised)
+    plan = make_plan(closure, packs or source.backend, bring, progress)
+    return Preparation(state, frozenset(tips), missing, plan, closure.promised)
 
 
 def _closure(

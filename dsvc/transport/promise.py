@@ -29,10 +29,9 @@ from dsvc.odb.receive import PackReceiver
 from dsvc.odb.segment import Segment
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import KeyNotFoundError, LocalFiles, interrupt
-from dsvc.transport.fetch import RemoteDamagedError
 from dsvc.transport.metadata import bring_index
 from dsvc.transport.position import known_state
-from dsvc.transport.remote import NoStoreError, Remote
+from dsvc.transport.remote import NoStoreError, Remote, RemoteDamagedError
 
 __all__ = ["Promise", "PromisorRemote"]
 

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from dsvc.config import Config
-from dsvc.errors import AlreadyExistsError, InvalidInputError, NotFoundError, RefusedError
+from dsvc.errors import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from dsvc.history.store import Store
 from dsvc.log.log import Log, RewoundError
 from dsvc.log.store import CONFIG_KEY, StoreExistsError, StoreNotFoundError
@@ -27,6 +27,7 @@ __all__ = [
     "NoStoreError",
     "NotEmptyError",
     "Remote",
+    "RemoteDamagedError",
     "RemoteExistsError",
     "RemoteNotFoundError",
     "check_remote_name",
@@ -52,6 +53,14 @@ class RemoteExistsError(AlreadyExistsError):
     def __init__(self, name: str) -> None:
         super().__init__(f"there is a remote `{name}` already")
         self.name = name
+
+
+class RemoteDamagedError(CorruptionError):
+    """What a remote has is not what it should be. Nothing of it was taken."""
+
+    def __init__(self, remote: str, reason: CorruptionError) -> None:
+        super().__init__(f"the remote {remote}: {reason}")
+        self.remote = remote
 
 
 class NoStoreError(NotFoundError):

@@ -7,14 +7,14 @@ staged once and taken back, ever leaves its store.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
 
 from dsvc.errors import CorruptionError
-from dsvc.model.ids import ID_LENGTH
+from dsvc.model.ids import ID_LENGTH, Kind
 from dsvc.odb import frame
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.marks import WANTED
@@ -24,9 +24,9 @@ from dsvc.odb.receive import PackReceiver
 from dsvc.odb.writer import Sealed
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
-from dsvc.transport.closure import Closure
+from dsvc.transport.closure import Closure, MissingObjectError
 
-__all__ = ["Plan", "Sent", "make_plan", "requests_for", "send"]
+__all__ = ["Bring", "Plan", "Sent", "make_plan", "requests_for", "send"]
 
 # What a push asks besides: config, entries, whether there is a next one, a segment, the entry, and its session.
 _FIXED_REQUESTS: Final = 9
@@ -35,12 +35,15 @@ _FIXED_REQUESTS: Final = 9
 _SMALL_PACK: Final = 4
 _SMALL_FRAME: Final = 256 * 1024
 
+Bring = Callable[[Iterable[bytes], Progress], list[bytes]]
+"""Lets chunks be in the target, and returns those that cannot be had; as that of a promise does."""
+
 
 class Plan(msgspec.Struct):
     """What has to go: *whole* packs, *frames* of others by number, and *objects* by kind.
 
     *count* objects of *raw* bytes, about *stored* bytes as packed; *relied* are packs of the
-    target that hold what is not sent.
+    target that hold what is not sent. About *brought* of the stored bytes have come already.
     """
 
     whole: list[StoredPack] = []
@@ -50,6 +53,7 @@ class Plan(msgspec.Struct):
     count: int = 0
     raw: int = 0
     stored: int = 0
+    brought: int = 0
 
     @property
     def packs(self) -> int:
@@ -78,20 +82,25 @@ class Sent(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def make_plan(closure: Closure, backend: Backend) -> Plan:
-    """Plan to send what *closure* marks as wanted, from packs in *backend*.
+def make_plan(closure: Closure, backend: Backend, bring: Bring | None = None, progress: Progress = NO_PROGRESS) -> Plan:
+    """Plan to send what *closure* marks as wanted, from packs in *backend*; let data be brought first, where that goes.
 
     Raises:
         CorruptionError: A pack is missing or damaged.
     """
-    plan = Plan(relied=frozenset(closure.relied))
+    plan = Plan()
     wanted = _wanted_of_frames(closure, plan)
+    if bring is not None:
+        rest = Plan()
+        _bring_data(closure, bring, progress)
+        wanted = _wanted_of_frames(closure, rest)
+        plan.brought = plan.stored - rest.stored
+    plan.relied = frozenset(closure.relied)
     small: dict[int, list[StoredPack]] = defaultdict(list)
     anew: set[tuple[str, int]] = set()
     for name in sorted(wanted):
         pack = _open(backend, name)
         verdicts = list(_verdicts(closure, backend, pack, wanted[name]))
-        plan.stored += sum(_stored_part(pack, number, wanted[name]) for number in range(len(verdicts)))
         if not all(verdicts):
             _take_frames(plan, anew, pack, wanted[name], verdicts)
         elif pack.length * _SMALL_PACK >= (METADATA_PACK_SIZE if pack.footer.content else DATA_PACK_SIZE):
@@ -107,6 +116,31 @@ def make_plan(closure: Closure, backend: Backend) -> Plan:
             _take_frames(plan, anew, pack, wanted[pack.name], large)
     plan.objects = _objects_of(closure, anew)
     return plan
+
+
+def _bring_data(closure: Closure, bring: Bring, progress: Progress) -> None:
+    """Let the wanted data come now; it is relied on then, as what was there before.
+
+    Raises:
+        MissingObjectError: Some of it cannot be had.
+    """
+    for object_id in bring((object_id for _, _, object_id in _wanted_chunks(closure)), progress):
+        raise MissingObjectError(object_id)
+    for number, row, object_id in _wanted_chunks(closure):
+        place = closure.target.locate(object_id)
+        if place is not None:
+            closure.relied.add(place.pack)
+            closure.marks.flags[number][row] &= ~WANTED
+
+
+def _wanted_chunks(closure: Closure) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (number of the segment, row, id) of the wanted data, in the order of storage."""
+    for number, segment in enumerate(closure.marks.segments):
+        rows = (row for row, flag in enumerate(closure.marks.flags[number]) if flag & WANTED)
+        for row in sorted(rows, key=segment.frame_of):
+            object_id, kind, *_ = segment.object_at(row)
+            if kind == Kind.CHUNK:
+                yield number, row, object_id
 
 
 def _open(backend: Backend, name: str) -> StoredPack:
@@ -128,8 +162,9 @@ def _wanted_of_frames(closure: Closure, plan: Plan) -> dict[str, dict[int, int]]
             if flag & WANTED:
                 sizes[segment.frame_of(row)] += segment.length_of(row)
                 plan.count += 1
-        for (pack, offset, *_), size in zip(rows, sizes, strict=True):
+        for (pack, offset, stored, raw, _), size in zip(rows, sizes, strict=True):
             if size:
+                plan.stored += stored * size // max(1, raw)
                 frames = found.setdefault(segment.packs[pack], {})
                 frames[offset] = frames.get(offset, 0) + size
         plan.raw += sum(sizes)
@@ -154,11 +189,6 @@ def _is_native(closure: Closure, backend: Backend, pack: StoredPack, number: int
 
 def _split(ids: bytes) -> list[bytes]:
     return [ids[start : start + ID_LENGTH] for start in range(0, len(ids), ID_LENGTH)]
-
-
-def _stored_part(pack: StoredPack, number: int, wanted: dict[int, int]) -> int:
-    record = pack.footer.frames[number]
-    return record.header.stored_length * wanted.get(record.offset, 0) // max(1, record.header.raw_length)
 
 
 def _take_frames(
