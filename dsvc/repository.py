@@ -15,6 +15,7 @@ from dsvc.config import Config
 from dsvc.errors import AlreadyExistsError, NotFoundError
 from dsvc.history.store import Store
 from dsvc.log.log import Log
+from dsvc.log.store import CONFIG_KEY
 from dsvc.model.context import Context
 from dsvc.odb.objects import Promisor
 from dsvc.progress import NO_PROGRESS, Progress
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NotARepositoryError",
     "RepositoryExistsError",
+    "control_at",
     "create_repository",
     "find_control",
     "open_worktree",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 CONTROL: Final = ".dsvc"
+STORE: Final = "store"
 
 
 class NotARepositoryError(NotFoundError):
@@ -57,10 +60,16 @@ def find_control(start: Path) -> Path:
         NotARepositoryError: There is none.
     """
     for folder in (start, *start.parents):
-        control = folder / CONTROL
-        if (control / "store" / "config.json").is_file():
+        control = control_at(folder)
+        if control is not None:
             return control
     raise NotARepositoryError(start)
+
+
+def control_at(folder: Path) -> Path | None:
+    """Return the control folder of the repository in *folder*, None if there is none."""
+    control = folder / CONTROL
+    return control if (control / STORE / CONFIG_KEY).is_file() else None
 
 
 def create_repository(root: Path, context: Context, *, store_id: str, branch: str = "main") -> Path:
@@ -71,11 +80,11 @@ def create_repository(root: Path, context: Context, *, store_id: str, branch: st
     """
     control = root / CONTROL
     try:
-        make_folder(control / "store")
+        make_folder(control / STORE)
     except OSError as error:
         raise storage_error(error, f"make {control}") from error
     try:
-        Log.create(LocalBackend(control / "store"), store_id=store_id)
+        Log.create(LocalBackend(control / STORE), store_id=store_id)
     except AlreadyExistsError:
         raise RepositoryExistsError(root) from None
     (control / "tmp").mkdir(exist_ok=True)
@@ -119,7 +128,7 @@ def promisor_remotes(promisor: Promisor | None) -> Sequence["PromisorRemote"]:
 
 def open_worktree(control: Path, context: Context, config: Config) -> Worktree:
     """Open the repository whose control folder is *control*."""
-    backend = LocalBackend(control / "store")
+    backend = LocalBackend(control / STORE)
     store = Store(backend, context, log=Log(backend, own=True))
     promisors = config.promisors()
     if promisors:

@@ -64,6 +64,16 @@ def test_a_clone_has_the_data_of_what_it_checks_out(clone: Path, run_dsvc: RunDs
     assert "promised: not here, and in a remote" in run_dsvc("fsck", cwd=clone).stderr
 
 
+@pytest.mark.parametrize("address", ["clone", "clone/.dsvc", "clone/.dsvc/store"])
+def test_a_lazy_clone_is_checked_from_outside_as_from_inside(clone: Path, address: str, run_dsvc: RunDsvc) -> None:
+    inside = run_dsvc("fsck", cwd=clone).stderr
+
+    assert run_dsvc("fsck", address, cwd=clone.parent).stderr == inside.replace("the store", address)
+    run_dsvc("init", "-q", "other", cwd=clone.parent)
+    run_dsvc("remote", "add", "theirs", f"../{address}", cwd=clone.parent / "other")
+    assert "promised: not here" in run_dsvc("fsck", "--remote", "theirs", cwd=clone.parent / "other").stderr
+
+
 def test_with_data_nothing_is_promised(origin: Path, run_dsvc: RunDsvc) -> None:
     run_dsvc("clone", "-q", "--data", origin, "full", cwd=origin.parent)
     run_dsvc("clone", "-q", "--no-checkout", origin, "bare", cwd=origin.parent)

@@ -19,9 +19,12 @@ from dsvc.maintenance.fsck import Promised, Sample, fsck
 from dsvc.maintenance.rebuild_index import rebuild_index
 from dsvc.model.paths import quote_path
 from dsvc.odb.objects import OutOfReachError
-from dsvc.repository import promisor_remotes
+from dsvc.repository import control_at, promisor_remotes
+from dsvc.storage.backend import Backend
+from dsvc.storage.local import LocalBackend
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.remote import find_remote
+from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
 
@@ -157,13 +160,27 @@ def _open(address: str | None, remote: str | None) -> tuple[Config, Store, list[
         with remote_hints(remote):
             there = find_remote(worktree.config, worktree.control, remote, worktree.store.context)
             there.open()
-        # What was read before says nothing of what is there now.
-        return worktree.config, Store(there.origin, there.context), []
+        # What was read before says nothing of what is there now; nor does it know what was promised to that one.
+        other = _repository_of(there.origin)
+        promisor = None if other is None else other.store.promisor
+        return worktree.config, Store(there.origin, there.context, promisor=promisor), []
     if address is None:
         worktree = session.open_worktree()
-        return worktree.config, worktree.store, [worktree.control / "tmp"]
-    config = session.load_config()
-    return config, Store(open_backend(address, Path.cwd()), session.make_context(config)), []
+    else:
+        config, backend = session.load_config(), open_backend(address, Path.cwd())
+        found = _repository_of(backend)
+        if found is None:
+            return config, Store(backend, session.make_context(config)), []
+        worktree = found
+    return worktree.config, worktree.store, [worktree.control / "tmp"]
+
+
+def _repository_of(backend: Backend) -> Worktree | None:
+    """Return the repository whose store is in *backend*, where it is a folder of one."""
+    if not isinstance(backend, LocalBackend):
+        return None
+    control = control_at(backend.root.parent.parent)
+    return session.open_control(control) if control is not None and control / "store" == backend.root else None
 
 
 def _promised(store: Store) -> Promised:

@@ -28,6 +28,7 @@ __all__ = [
     "make_context",
     "nonce",
     "now",
+    "open_control",
     "open_worktree",
     "record_use",
     "set_command",
@@ -140,7 +141,13 @@ def open_worktree(folder: Path | None = None, *, attended: bool = True) -> "Work
     """
     from dsvc import repository
 
-    control = repository.find_control(folder or Path.cwd())
+    return open_control(repository.find_control(folder or Path.cwd()), attended=attended)
+
+
+def open_control(control: Path, *, attended: bool = True) -> "Worktree":
+    """Open the repository whose control folder is *control*; *attended* is as in `make_context`."""
+    from dsvc import repository
+
     config = load_config(control)
     worktree = repository.open_worktree(control, make_context(config, attended=attended), config)
     _opened.append(worktree)
