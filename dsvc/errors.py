@@ -32,6 +32,14 @@ __all__ = [
 class DsvcError(Exception):
     """Any failure that dsvc foresees."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # What a worker process raises arrives as it was: made anew from its message, most would be something else.
+        return _received, (type(self), self.args), self.__dict__
+
+
+def _received(kind: type[DsvcError], args: tuple[object, ...]) -> DsvcError:
+    return kind.__new__(kind, *args)
+
 
 class NotFoundError(DsvcError):
     """What was named is not there."""

@@ -5,6 +5,7 @@ the first goes on: so every order of two commands is met. Then many run at once 
 """
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -13,15 +14,18 @@ from pathlib import Path
 import pytest
 
 from dsvc.config import Config
+from dsvc.errors import DsvcError
 from dsvc.history.content import read_content
 from dsvc.history.store import Store
 from dsvc.history.tree import Tree
 from dsvc.log.verify import verify_log
 from dsvc.maintenance.fsck import fsck
-from dsvc.model.ids import ObjectId
+from dsvc.model.ids import ObjectId, ObjectMismatchError
 from dsvc.model.tree import EntryKind
+from dsvc.odb.objects import OutOfReachError
 from dsvc.repository import open_worktree
 from dsvc.storage.local import LocalBackend
+from dsvc.worktree.losses import LocalChangesError
 from dsvc.worktree.worktree import Worktree
 from tests.crash_support import Ended, Pause, Running, Watch, fast_folder, run_forked, warm_up
 from tests.worktree_support import make_context, tree_of
@@ -412,3 +416,13 @@ def all_push(roots: list[Path], refspecs: list[str]) -> list[Ended]:
     ended = [one.wait() for one in running]
     gate.close()
     return ended
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ObjectMismatchError(b"1" * 32, "pack 2"), OutOfReachError("3", "origin", "no route"), LocalChangesError([b"4"])],
+)
+def test_what_a_worker_process_raises_arrives_as_it_was(error: DsvcError) -> None:
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+
+    assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))

@@ -1,6 +1,7 @@
 """Pruning what was pushed: room is made, and nothing is lost."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,13 @@ from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
 from dsvc.transport.promise import Promise
 from dsvc.transport.remote import RemoteDamagedError
+from dsvc.worktree.checkout import switch_to
+from dsvc.worktree.ingest import LARGE_FILE
+from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.status import read_status
+from dsvc.worktree.workers import Workers
 from tests.transport_support import commit, files_of, make_context, make_store, noise, push_refs, remote_of
+from tests.worktree_support import Link, commit_all, make_worktree, open_copy, read_files, tree_of
 
 
 @pytest.fixture
@@ -203,6 +210,33 @@ def test_who_reads_meanwhile_reads_on(local: Store, there: Backend) -> None:
     prune(Store(local.backend, make_context("other")), there)
 
     assert files_of(reader, made) == files
+
+
+class PrunesFirst(ThreadPoolExecutor):
+    """Workers that begin when another process has just pruned."""
+
+    def __init__(self, store: Store, there: Backend) -> None:
+        super().__init__(1)
+        prune(Store(store.backend, make_context("other")), there)
+
+
+def test_who_writes_files_meanwhile_writes_on(there: Backend, tmp_path: Path) -> None:
+    worktree = make_worktree(tmp_path / "work")
+    small = {b"%d" % number: noise(number, 90_000) for number in range(400)}
+    large = {b"large": noise(999, LARGE_FILE)}
+    made = commit_all(worktree, {**small, **large, b"link": Link(b"0")})
+    push_refs(worktree.store, remote_of(there))
+    publish(there, made)
+    files = read_files(worktree.root)
+    commit_all(worktree, {})
+    again = open_copy(worktree.root)
+    again.store.promise(Promise(again.store, [remote_of(there)]))
+    workers = Workers(2, lambda _: PrunesFirst(again.store, there))
+
+    switch_to(again, made.hex(), tree_of(again, made), workers=workers)
+
+    assert read_files(worktree.root) == files
+    assert read_status(again, again.store.state(), Pathspec()).is_clean
 
 
 @settings(max_examples=25, deadline=None)

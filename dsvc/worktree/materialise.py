@@ -19,17 +19,27 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
+from dsvc.log.log import Log
 from dsvc.model.blob import BlobItem
 from dsvc.model.ids import Kind, ObjectMismatchError
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.blob_writer import chunks_of
 from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.worktree.folders import Folders, temporary_name
-from dsvc.worktree.scan import found_from_stat
+from dsvc.worktree.scan import Found, found_from_stat
 
-__all__ = ["ItemBatch", "MaterialiseJob", "Written", "materialise_batch", "object_database", "write_large"]
+__all__ = [
+    "ItemBatch",
+    "MaterialiseJob",
+    "Written",
+    "materialise_batch",
+    "object_database",
+    "write_items",
+    "write_large",
+]
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[Entry])
@@ -73,7 +83,10 @@ def _items_of(entries: bytes, flags: bytes) -> ItemBatch:
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What became of a batch: a fingerprint for each entry, in order, and the youngest change in ns."""
+    """What became of a batch: a fingerprint for each entry, in order, and the youngest change in ns.
+
+    The fingerprint is empty where nothing was written, because the content was not here.
+    """
 
     fingerprints: list[bytes]
     changed: list[int]
@@ -83,25 +96,47 @@ class Written(msgspec.Struct, frozen=True):
 def object_database(job: MaterialiseJob) -> ObjectDatabase:
     """Return the database of *job*: opened once, before processes are forked."""
     backend = LocalBackend(Path(job.store))
-    return ObjectDatabase(backend, packs=job.packs, segments=job.segments)
+    objects, log = ObjectDatabase(backend, packs=job.packs, segments=job.segments), Log(backend)
+
+    def refresh() -> None:
+        state = log.head()
+        objects.update(state.packs, state.segments)
+
+    objects.refresh = refresh
+    return objects
 
 
 def materialise_batch(job: MaterialiseJob, batch: ItemBatch) -> Written:
     """Write the files of *batch*; the flag tells that something may be at the path, to be replaced.
 
+    From where the content is not here, nothing is written: another process may have pruned it a moment ago, and remotes
+    are not known here.
+
     Raises:
-        CorruptionError: An object is damaged or missing; that file is not written.
+        CorruptionError: An object is damaged; that file is not written.
         StorageError: The system refuses.
     """
-    items = batch.items
-    written = Written([b""] * len(items), [0] * len(items))
-    with Folders(job.root) as folders:
-        for numbers, content in _contents(object_database(job), items):
+    written = Written([b""] * len(batch.items), [0] * len(batch.items))
+    with contextlib.suppress(ObjectNotFoundError):
+        for number, found in write_items(object_database(job), job.root, batch.items):
+            written.fingerprints[number], written.changed[number] = found.fingerprint, found.changed
+    return written
+
+
+def write_items(
+    objects: ObjectDatabase, root: bytes, items: Sequence[tuple[Entry, bool]]
+) -> Iterator[tuple[int, Found]]:
+    """Write the files of *items* below *root*; yield the number and the looks of each.
+
+    Raises:
+        CorruptionError, StorageError: As `materialise_batch`.
+        ObjectNotFoundError: The content of one is not here.
+    """
+    with Folders(root) as folders:
+        for numbers, content in _contents(objects, items):
             for number in numbers:
                 entry, replace = items[number]
-                found = found_from_stat(entry.path, _write(folders, entry, [content], replace=replace))
-                written.fingerprints[number], written.changed[number] = found.fingerprint, found.changed
-    return written
+                yield number, found_from_stat(entry.path, _write(folders, entry, [content], replace=replace))
 
 
 class _Assembly:

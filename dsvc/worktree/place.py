@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Final
 
+from dsvc.history.needs import bring_files
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.progress import Progress
@@ -24,6 +25,7 @@ from dsvc.worktree.materialise import (
     Written,
     materialise_batch,
     object_database,
+    write_items,
     write_large,
 )
 from dsvc.worktree.scan import found_from_stat
@@ -169,14 +171,16 @@ def _write(
     progress: Progress | None,
 ) -> Iterator[Placed]:
     """Write *items* below *root* from the objects."""
-    state = worktree.store.log.head()
+    objects, state = worktree.store.objects, worktree.store.state()
     job = MaterialiseJob(
         root,
         os.fspath(worktree.store.files.root),
         tuple(sorted(state.packs)),
         tuple(sorted(state.segments)),
     )
-    objects = object_database(job)
+    # Before processes are forked.
+    object_database(job)
+    lost: list[Item] = []
     work = list(_batches([item for item in items if item[0].size < LARGE_FILE]))
     pool = workers.pool if workers.jobs > 1 and len(work) > 1 else None
     with pool(workers.jobs) if pool else nullcontext() as executor:
@@ -188,7 +192,16 @@ def _write(
         for batch, written in zip(work, results, strict=True):
             if progress is not None:
                 progress.advance(len(batch), sum([entry.size for entry, _ in batch]))
-            yield from zip(batch, written.fingerprints, written.changed, strict=True)
+            for placed in zip(batch, written.fingerprints, written.changed, strict=True):
+                if placed[1]:
+                    yield placed
+                else:
+                    lost.append(placed[0])
+    if lost:
+        # Another process has pruned them since they were looked for; they may come again.
+        bring_files(objects, [entry for entry, _ in lost])
+        for number, seen in write_items(objects, root, lost):
+            yield lost[number], seen.fingerprint, seen.changed
     with Folders(root) as folders:
         for item in items:
             entry, replace = item
