@@ -74,7 +74,7 @@ def command(
     if dry_run:
         selection = select(worktree, state, what)
         _warn_of_skipped(worktree, selection.skipped)
-        _tell(worktree, preview(worktree, selection))
+        _tell(worktree, preview(worktree.root_bytes, selection))
         return
     with progress_bar() as progress:
         added = add(worktree, state, what, workers=workers(worktree.config, jobs), progress=progress)

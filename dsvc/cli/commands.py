@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "cat": Entry("examine", "Print the content of files"),
     "du": Entry("examine", "Show how much room the files of a version take"),
     "commit": Entry("grow", "Make a version of what is staged"),
+    "sync": Entry("grow", "Make a version equal to a folder"),
     "snapshot": Entry("grow", "Commit everything that changed, and push it"),
     "reset": Entry("grow", "Take the current branch to another version"),
     "branch": Entry("grow", "List, make, rename and delete branches"),

@@ -15,11 +15,11 @@ from dsvc.log.refs import HEADS, TAGS
 from dsvc.transport.address import redact
 from dsvc.transport.push import PushRejectedError, push
 from dsvc.transport.refspec import Refspec, parse_refspec
-from dsvc.transport.remote import Remote, default_remote
+from dsvc.transport.remote import Remote, default_remote, find_remote
 from dsvc.transport.updates import Exchange, Outcome
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["command", "rejection_hint"]
+__all__ = ["command", "push_branch", "rejection_hint"]
 
 _CONFLICT = 5
 _HINTS = {
@@ -170,6 +170,19 @@ def _to_all(pushing: _Pushing) -> int:
             failed = report(error)
             code = code or failed
     return code
+
+
+def push_branch(worktree: Worktree, name: str, ref: str, *, threads: int, dry_run: bool = False) -> Exchange:
+    """Push the branch *ref* to the same one of the remote *name*, saying nothing.
+
+    Raises:
+        PushRejectedError: It would not move forward there.
+    """
+    # By its name, not as HEAD: somebody may go to another branch just now.
+    wanted = [Refspec(ref, ref)]
+    with remote_hints(name), progress_bar() as progress:
+        other = find_remote(worktree.config, worktree.control, name, worktree.store.context)
+        return push(worktree.store, other, wanted, dry_run=dry_run, threads=threads, progress=progress)
 
 
 def rejection_hint(error: PushRejectedError) -> str:

@@ -15,7 +15,7 @@ from dsvc.cli.errors import Failure, UsageError, describe, exit_code, hint
 from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
-from dsvc.cli.push import rejection_hint
+from dsvc.cli.push import push_branch, rejection_hint
 from dsvc.cli.snapshot_text import MESSAGE, Write, line, message_template, print_record, pushed, told_changes
 from dsvc.cli.workers import workers
 from dsvc.errors import DsvcError
@@ -24,9 +24,7 @@ from dsvc.model.ids import ObjectId
 from dsvc.model.paths import quote_path
 from dsvc.repository import NotARepositoryError
 from dsvc.transport.push import PushRejectedError
-from dsvc.transport.push import push as push_refs
-from dsvc.transport.refspec import Refspec
-from dsvc.transport.remote import RemoteNotFoundError, default_remote, find_remote
+from dsvc.transport.remote import RemoteNotFoundError, default_remote
 from dsvc.transport.updates import Exchange
 from dsvc.worktree.session import DetachedHeadError
 from dsvc.worktree.snapshot import Snapshot, UnfinishedMergeError, preview, snapshot, snapshot_branch
@@ -212,7 +210,7 @@ def _take(plan: _Plan, write: Write, *, json: bool) -> None:
     exchange = None
     if plan.remote is not None and head is not None:
         try:
-            exchange = _push(plan, plan.remote)
+            exchange = push_branch(plan.worktree, plan.remote, plan.branch, threads=plan.workers.jobs)
         except (DsvcError, OSError) as error:
             if json:
                 _print_json(plan, taken, head, None, error)
@@ -226,15 +224,6 @@ def _take(plan: _Plan, write: Write, *, json: bool) -> None:
 def _head(plan: _Plan) -> ObjectId | None:
     value = plan.worktree.store.state().value(plan.branch)
     return None if value is None else ObjectId.from_hex(value)
-
-
-def _push(plan: _Plan, name: str, *, dry_run: bool = False) -> Exchange:
-    store, config = plan.worktree.store, plan.worktree.config
-    # By its name, not as HEAD: somebody may go to another branch just now.
-    wanted = Refspec(plan.branch, plan.branch)
-    with remote_hints(name), progress_bar() as progress:
-        other = find_remote(config, plan.worktree.control, name, store.context)
-        return push_refs(store, other, [wanted], dry_run=dry_run, threads=plan.workers.jobs, progress=progress)
 
 
 def _failure(plan: _Plan, taken: Snapshot, head: ObjectId, error: DsvcError | OSError) -> Failure:
@@ -283,7 +272,8 @@ def _preview(plan: _Plan, *, json: bool) -> None:
     counts = preview(plan.worktree, plan.worktree.store.state())
     versions = int(bool(counts))
     if plan.remote is not None and _head(plan) is not None:
-        versions += _push(plan, plan.remote, dry_run=True).commits
+        exchange = push_branch(plan.worktree, plan.remote, plan.branch, threads=plan.workers.jobs, dry_run=True)
+        versions += exchange.commits
     if json:
         record = {"branch": short_name(plan.branch), "remote": plan.remote, "commits": versions}
         print_record(plan.worktree, "planned", counts, record)

@@ -1,14 +1,15 @@
 """Commits by id: decoded once, and kept while somebody looks around in the history."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dsvc.history.tree import Tree
-from dsvc.model.codec import decode
-from dsvc.model.commit import Commit
+from dsvc.model.codec import FORMAT_VERSION, decode
+from dsvc.model.commit import Commit, Input
+from dsvc.model.context import Context
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.objects import ObjectReader
 
-__all__ = ["Commits"]
+__all__ = ["Commits", "new_commit"]
 
 
 class Commits:
@@ -43,3 +44,31 @@ class Commits:
     def tree(self, commit_id: bytes | None) -> Tree:
         """Return the tree of *commit_id*, an empty one for None."""
         return Tree(self.reader, None if commit_id is None else self.get(commit_id).tree)
+
+
+def new_commit(
+    context: Context,
+    tree: Tree,
+    parents: Sequence[bytes],
+    message: str,
+    *,
+    author: str | None = None,
+    metadata: str = "{}",
+    inputs: Sequence[Input] = (),
+) -> Commit:
+    """Return a commit of *tree*, made now by *author*, or else by who acts in *context*. It is not stored yet."""
+    time, offset = context.now()
+    totals = tree.totals()
+    return Commit(
+        FORMAT_VERSION,
+        bytes(tree.root),
+        [bytes(parent) for parent in parents],
+        author or context.author(),
+        time,
+        offset,
+        message,
+        metadata,
+        list(inputs),
+        totals.files,
+        totals.size,
+    )

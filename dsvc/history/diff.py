@@ -70,13 +70,13 @@ def outermost(paths: Iterable[bytes]) -> list[bytes]:
     return kept
 
 
-def count_changes(old: Tree, new: Tree) -> tuple[Counter[ChangeKind], int]:
-    """Return how many paths changed in which way, and the size in bytes of what is new in them."""
-    totals = new.totals()
-    if totals.files and not old.totals().files:
+def count_changes(old: Tree, new: Tree, folder: bytes = b"") -> tuple[Counter[ChangeKind], int]:
+    """Return how many paths in *folder* changed in which way, and the size in bytes of what is new in them."""
+    totals = new.totals(folder)
+    if totals.files and not old.totals(folder).files:
         # Of a first commit with a million files, two numbers are known without looking at each.
         return Counter({ChangeKind.ADDED: totals.files}), totals.size
-    changes = detect_renames(diff_trees(old, new))
+    changes = detect_renames(diff_trees(old, new, folder))
     size = sum(change.new.size for change in changes if change.new and change.kind is not ChangeKind.RENAMED)
     return Counter(change.kind for change in changes), size
 

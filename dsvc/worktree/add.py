@@ -3,6 +3,7 @@
 What is told as added is durable, and what was not told leaves nothing but unreferenced packs.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -13,18 +14,29 @@ from dsvc.log.state import State
 from dsvc.model.paths import key_path, path_key, quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.progress import NO_PROGRESS, Progress
-from dsvc.worktree.addition import Addition
+from dsvc.worktree.addition import Addition, Source
 from dsvc.worktree.compare import differences
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import Found, UnsupportedFileError, look_up
 from dsvc.worktree.session import refuse_interrupted
 from dsvc.worktree.stage import Edit, stage
-from dsvc.worktree.stat_cache import entry_from_row
+from dsvc.worktree.stat_cache import StatCache, entry_from_row
 from dsvc.worktree.status import is_changed, staged_cache
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Added", "IgnoredPathError", "PathspecError", "Selection", "What", "add", "preview", "select"]
+__all__ = [
+    "Added",
+    "IgnoredPathError",
+    "PathspecError",
+    "Selecting",
+    "Selection",
+    "What",
+    "add",
+    "preview",
+    "read_all",
+    "select",
+]
 
 _SHOWN: Final = 10
 
@@ -102,14 +114,13 @@ class What(msgspec.Struct, frozen=True):
     force: bool = False
 
 
-class _Selecting:
-    """One walk over what differs, and what is to be checked at its end."""
+class Selecting:
+    """One walk over what differs between the files below *root* and *cache*, and what is to be checked at its end."""
 
-    def __init__(self, worktree: Worktree, state: State, what: What) -> None:
-        refuse_interrupted(worktree.session(state))
-        self._worktree = worktree
+    def __init__(self, root: bytes, cache: StatCache, what: What) -> None:
+        self._root = root
         self._what = what
-        self._cache = staged_cache(worktree, state)
+        self._cache = cache
         self._unmatched = dict.fromkeys(what.pathspec.words)
         self._folders: set[bytes] = set()
         self.removed: list[bytes] = []
@@ -126,9 +137,7 @@ class _Selecting:
         what, pathspec = self._what, self._what.pathspec
         ignored: list[bytes] = []
         last = b""
-        for path, staged, found, is_ignored in differences(
-            self._worktree.root_bytes, self._cache, pathspec, everything=what.force
-        ):
+        for path, staged, found, is_ignored in differences(self._root, self._cache, pathspec, everything=what.force):
             if self._unmatched and (found is None or not is_ignored):
                 self._match(path)
             if found is None:
@@ -152,6 +161,15 @@ class _Selecting:
         self._check_words()
         self.removed.extend(self._replaced_files())
 
+    def all(self) -> Selection:
+        """Return all of it, as `files` yields it."""
+        selection = Selection(removed=self.removed, skipped=self.skipped)
+        for found, staged in self.files():
+            selection.read.append(found)
+            if staged is not None:
+                selection.staged[found.path] = staged
+        return selection
+
     def _match(self, path: bytes) -> None:
         for word in self._what.pathspec.words_matching(path):
             self._unmatched.pop(word, None)
@@ -162,7 +180,7 @@ class _Selecting:
                 pattern = Pathspec([word])
                 known = any(pattern.matches(key_path(row[0])) for row in self._cache.rows())
             else:
-                there = look_up(self._worktree.root_bytes, word)
+                there = look_up(self._root, word)
                 known = there is not None or next(self._cache.rows(word), None) is not None
             if word and not known:
                 raise PathspecError(word)
@@ -179,6 +197,11 @@ class _Selecting:
         return [key_path(row[0]) for row in rows if entry_from_row(row[0], row[2]).kind != EntryKind.FOLDER]
 
 
+def _selecting(worktree: Worktree, state: State, what: What) -> Selecting:
+    refuse_interrupted(worktree.session(state))
+    return Selecting(worktree.root_bytes, staged_cache(worktree, state), what)
+
+
 def select(worktree: Worktree, state: State, what: What) -> Selection:
     """Return what adding would do.
 
@@ -187,17 +210,11 @@ def select(worktree: Worktree, state: State, what: What) -> Selection:
         IgnoredPathError: A named file is ignored, without force.
         UnsupportedFileError: A named path is a socket, a pipe or a device.
     """
-    selecting = _Selecting(worktree, state, what)
-    selection = Selection(removed=selecting.removed, skipped=selecting.skipped)
-    for found, staged in selecting.files():
-        selection.read.append(found)
-        if staged is not None:
-            selection.staged[found.path] = staged
-    return selection
+    return _selecting(worktree, state, what).all()
 
 
-def preview(worktree: Worktree, selection: Selection) -> list[tuple[bytes, bool]]:
-    """Return each path that `add` would change, and whether it would put something there, in order of the keys.
+def preview(root: bytes, selection: Selection) -> list[tuple[bytes, bool]]:
+    """Return each path below *root* that `add` would change, and whether something comes there, in order of keys.
 
     Raises:
         StorageError: A file cannot be read.
@@ -205,9 +222,29 @@ def preview(worktree: Worktree, selection: Selection) -> list[tuple[bytes, bool]
     changes = [(path, False) for path in selection.removed]
     for found in selection.read:
         staged = selection.staged.get(found.path)
-        if staged is None or is_changed(worktree.root_bytes, staged, found):
+        if staged is None or is_changed(root, staged, found):
             changes.append((found.path, True))
     return sorted(changes, key=lambda change: path_key(change[0]))
+
+
+def read_all(addition: Addition, selecting: Selecting, progress: Progress) -> None:
+    """Let *addition* have all that is found by *selecting*.
+
+    Raises:
+        FileChangingError, StorageError: A file could not be read.
+        And what `Selecting.files` raises.
+    """
+    progress.start("add")
+    files = 0
+    for found, staged in selecting.files():
+        addition.append(found, staged)
+        files += 1
+    # How large they are is known when they are read.
+    progress.expect(files=files, size=0)
+    addition.finish()
+    for path in selecting.removed:
+        addition.remove(path)
+    progress.finish()
 
 
 def add(
@@ -226,20 +263,12 @@ def add(
         PathConflictError: A path would be a file and a folder at once.
     In each case nothing is staged.
     """
-    selecting = _Selecting(worktree, state, what)
+    selecting = _selecting(worktree, state, what)
+    worktree.tidy()
     writer = worktree.store.writer()
-    progress.start("add")
-    with Addition(worktree, writer, workers, progress) as addition:
-        files = 0
-        for found, staged in selecting.files():
-            addition.append(found, staged)
-            files += 1
-        # How large they are is known when they are read.
-        progress.expect(files=files, size=0)
-        addition.finish()
-        for path in selecting.removed:
-            addition.remove(path)
-        progress.finish()
+    source = Source(worktree.root_bytes, worktree.stat_cache, worktree.clock(), os.stat(worktree.control).st_dev)
+    with Addition(worktree.store, source, writer, workers, progress) as addition:
+        read_all(addition, selecting, progress)
         stage(worktree, writer, addition.edits, ())
     return Added(
         files=addition.files,

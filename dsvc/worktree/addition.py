@@ -11,6 +11,9 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+import msgspec
+
+from dsvc.history.store import Store
 from dsvc.model.ids import Kind
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.blob_writer import chunks_of
@@ -30,20 +33,33 @@ from dsvc.worktree.ingest import (
 )
 from dsvc.worktree.large_file import LargeFileReader
 from dsvc.worktree.scan import Found
-from dsvc.worktree.stat_cache import pack_row
+from dsvc.worktree.stat_cache import StatCache, pack_row
 from dsvc.worktree.stat_runs import Run, pack_runs
 from dsvc.worktree.workers import Workers
-from dsvc.worktree.worktree import Worktree
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from dsvc.worktree.stage import Edit
 
-__all__ = ["Addition"]
+__all__ = ["Addition", "Source"]
 
 # How many batches may be under way: the scan runs ahead, so that the end is in sight, but not without bound.
 _AHEAD: Final = 32
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The folder *root* that files are read from, and the *cache* that takes note of what they look like.
+
+    Only what is older than *checked* on the clock of its filesystem, which is *device*, is noted: what is younger
+    when it is read could change again unseen.
+    """
+
+    root: bytes
+    cache: StatCache
+    checked: int
+    device: int
+
 
 _Running = tuple[list[bytes], "Future[BatchResult]"]
 
@@ -51,14 +67,17 @@ _Running = tuple[list[bytes], "Future[BatchResult]"]
 class Addition:
     """The files of one `add`. Leaving the block gives up whatever was not staged by then."""
 
-    def __init__(self, worktree: Worktree, writer: DatabaseWriter, workers: Workers, progress: Progress) -> None:
+    def __init__(
+        self, store: Store, source: Source, writer: DatabaseWriter, workers: Workers, progress: Progress
+    ) -> None:
         self.edits: list[Edit] = []
         self.known = 0
         self.files = 0
         self.size = 0
         self.raw = 0
         self.stored = 0
-        self._worktree = worktree
+        self._store = store
+        self._source = source
         self._writer = writer
         self._workers = workers
         self._progress = progress
@@ -67,22 +86,19 @@ class Addition:
         self._batch: list[bytes] = []
         self._running: deque[_Running] = deque()
         self._pool: Executor | None = None
-        worktree.tidy()
-        # What is younger than this when it is read could change again unseen.
-        self._checked = worktree.clock()
-        state = worktree.store.log.head()
+        state = store.log.head()
         self._job = IngestJob(
-            worktree.root_bytes,
-            os.fspath(worktree.store.files.root),
+            source.root,
+            os.fspath(store.files.root),
             tuple(sorted(state.packs)),
             tuple(sorted(state.segments)),
             state.last_sweep,
-            self._checked,
-            os.stat(worktree.control).st_dev,
+            source.checked,
+            source.device,
         )
 
     def __enter__(self) -> Self:
-        self._worktree.stat_cache.forget_gathered()
+        self._source.cache.forget_gathered()
         return self
 
     def __exit__(
@@ -96,7 +112,7 @@ class Addition:
             self._pool.shutdown()
         if error is not None:
             self._writer.discard()
-        self._worktree.stat_cache.forget_gathered()
+        self._source.cache.forget_gathered()
 
     def append(self, found: Found, staged: Entry | None) -> None:
         """Read *found* now or soon; *staged* is its entry so far."""
@@ -192,10 +208,10 @@ class Addition:
                     self._edit(entry.path, entry)
         else:
             self.edits += [(entry.path, entry) for entry in entries]
-        self._worktree.stat_cache.gather(rows)
+        self._source.cache.gather(rows)
 
     def _take_one(self, found: Found, entry: Entry) -> None:
-        row = pack_row(entry, found.fingerprint if found.changed < self._checked else b"")
+        row = pack_row(entry, found.fingerprint if found.changed < self._source.checked else b"")
         self._take([entry], entry.size, pack_runs([row]))
 
     def _edit(self, path: bytes, entry: Entry | None) -> None:
@@ -203,7 +219,7 @@ class Addition:
         self.known += path in self._staged
 
     def _read_large(self) -> None:
-        store = self._worktree.store
+        store = self._store
         self._progress.expect(
             files=self.files + len(self._large), size=self.size + sum(found.size for found in self._large)
         )
@@ -216,7 +232,7 @@ class Addition:
                     if staged is not None and staged.blob is not None
                     else []
                 )
-                found, digest, blobs = reader.read(self._worktree.root_bytes, scanned, self._progress, expected)
+                found, digest, blobs = reader.read(self._source.root, scanned, self._progress, expected)
                 self._progress.advance(files=1)
                 entry = Entry(found.path, found.kind, found.size, digest, self._write_blobs(blobs))
                 self._take_one(found, entry)

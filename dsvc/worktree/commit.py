@@ -7,11 +7,12 @@ from typing import Final
 import msgspec
 
 from dsvc.errors import ConflictError, InvalidInputError, NotFoundError
+from dsvc.history.commits import new_commit
 from dsvc.history.diff import diff_trees
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
-from dsvc.model.codec import FORMAT_VERSION, encode
+from dsvc.model.codec import encode
 from dsvc.model.commit import Commit, Input
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.worktree.pathspec import Pathspec
@@ -181,23 +182,16 @@ def _make_commit(
     head: ObjectId | None,
     author: str | None,
 ) -> Commit:
-    context = worktree.store.context
-    time, offset = context.now()
     if amended is not None:
         parents = amended.parents
     else:
         parents = [*([] if head is None else [head]), *map(ObjectId.from_hex, session.merge)]
-    totals = tree.totals()
-    return Commit(
-        FORMAT_VERSION,
-        tree.root,
-        [bytes(parent) for parent in parents],
-        author or (amended.author if amended else context.author()),
-        time,
-        offset,
+    return new_commit(
+        worktree.store.context,
+        tree,
+        parents,
         message,
-        "{}" if amended is None else amended.metadata,
-        [] if amended is None else amended.inputs,
-        totals.files,
-        totals.size,
+        author=author or (amended.author if amended else None),
+        metadata="{}" if amended is None else amended.metadata,
+        inputs=[] if amended is None else amended.inputs,
     )

@@ -120,7 +120,7 @@ def look_up(root: bytes, path: bytes) -> os.stat_result | None:
     except OSError as error:
         if error.errno in _ABSENT:
             return None
-        raise _unreadable(path, error) from error
+        raise _unreadable(root, path, error) from error
 
 
 def scan(root: bytes, folder: bytes = b"", *, everything: bool = False) -> Iterator[Listed]:
@@ -175,7 +175,7 @@ class _Level:
             names = []
             self.is_empty = False
         except OSError as error:
-            raise _unreadable(folder, error) from error
+            raise _unreadable(root, folder, error) from error
         # The root's own folder, or another repository's: that one's business.
         if CONTROL_FOLDER in names:
             names.remove(CONTROL_FOLDER)
@@ -204,5 +204,5 @@ def _kind(entry: os.DirEntry[bytes]) -> int:
     return EntryKind.FOLDER if entry.is_dir(follow_symlinks=False) else -1
 
 
-def _unreadable(path: bytes, error: OSError) -> StorageError:
-    return storage_error(error, f"read {quote_path(path) if path else 'the worktree'}")
+def _unreadable(root: bytes, path: bytes, error: OSError) -> StorageError:
+    return storage_error(error, f"read {quote_path(path) if path else quote_path(root)}")

@@ -73,10 +73,11 @@ def snapshot(
     branch: str,
     message: Callable[[Counter[ChangeKind]], str],
     *,
+    folder: bytes = b"",
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> Snapshot:
-    """Stage everything that changed, and if that is anything, commit it to *branch*, which is the current one.
+    """Stage everything that changed in *folder*, and if that is anything, commit it to *branch*, the current one.
 
     The *message* is made of the counts. Others may add and commit meanwhile: what they have staged is committed too,
     and what they have committed is not again.
@@ -89,15 +90,16 @@ def snapshot(
     """
     state = worktree.store.state()
     _check_branch(worktree, state, branch)
-    added = add(worktree, state, What(Pathspec()), workers=workers, progress=progress)
+    pathspec = _pathspec(folder)
+    added = add(worktree, state, What(pathspec), workers=workers, progress=progress)
     moved = HeadMovedError(branch)
     for _ in range(_ATTEMPTS):
         state = worktree.store.state()
         _check_branch(worktree, state, branch)
-        counts, size = count_changes(worktree.head_tree(state), worktree.staged_tree(state))
+        counts, size = count_changes(worktree.head_tree(state), worktree.staged_tree(state), folder)
         made = None
         try:
-            made = commit(worktree, state, message(counts))
+            made = commit(worktree, state, message(counts), only=pathspec or None)
         except NothingToCommitError:
             counts, size = Counter(), 0
         except HeadMovedError as error:
@@ -113,16 +115,22 @@ def _check_branch(worktree: Worktree, state: State, branch: str) -> None:
         raise BranchSwitchedError(branch)
 
 
-def preview(worktree: Worktree, state: State) -> Counter[ChangeKind]:
+def _pathspec(folder: bytes) -> Pathspec:
+    # Its name may look like a pattern.
+    return Pathspec([folder] if folder else [], exists=lambda _: True)
+
+
+def preview(worktree: Worktree, state: State, folder: bytes = b"") -> Counter[ChangeKind]:
     """Return how many paths a snapshot would find changed, and in which way; what was renamed is new and deleted.
 
     Raises:
         StorageError: A file cannot be read.
     """
-    selection = select(worktree, state, What(Pathspec()))
-    staged = {change.path: change for change in diff_trees(worktree.head_tree(state), worktree.staged_tree(state))}
+    selection = select(worktree, state, What(_pathspec(folder)))
+    changes = diff_trees(worktree.head_tree(state), worktree.staged_tree(state), folder)
+    staged = {change.path: change for change in changes}
     kinds = {path: change.kind for path, change in staged.items()}
-    for path, comes in preview_add(worktree, selection):
+    for path, comes in preview_add(worktree.root_bytes, selection):
         change = staged.get(path)
         was_there = path in selection.staged or not comes if change is None else change.old is not None
         if was_there:

@@ -10,10 +10,10 @@ from dsvc.log.state import State
 from dsvc.model.tree import Entry
 from dsvc.odb.writer import DatabaseWriter, Sealed
 from dsvc.worktree.session import refuse_interrupted
-from dsvc.worktree.stat_cache import Row
+from dsvc.worktree.stat_cache import Row, StatCache
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Edit", "stage"]
+__all__ = ["Edit", "filled_folders", "stage"]
 
 Edit = tuple[bytes, Entry | None]  # a path, and what is to be there
 
@@ -50,15 +50,15 @@ def stage(worktree: Worktree, writer: DatabaseWriter, edits: Sequence[Edit], row
 
         worktree.store.publish(build, sealed)
     removed = [path for path, entry in edits if entry is None]
-    worktree.update_cache(base, staged, rows, [*removed, *_filled_folders(worktree, edits)])
+    worktree.update_cache(base, staged, rows, [*removed, *filled_folders(worktree.stat_cache, edits)])
 
 
-def _filled_folders(worktree: Worktree, edits: Iterable[Edit]) -> list[bytes]:
-    """Return the folders above *edits* that the cache knows as empty ones, and that are so no more."""
+def filled_folders(cache: StatCache, edits: Iterable[Edit]) -> list[bytes]:
+    """Return the folders above *edits* that *cache* knows as empty ones, and that are so no more."""
     above: set[bytes] = set()
     for path, entry in edits:
         folder = path.rpartition(b"/")[0]
         while entry is not None and folder and folder not in above:
             above.add(folder)
             folder = folder.rpartition(b"/")[0]
-    return [folder for folder in above if worktree.stat_cache.row(folder) is not None]
+    return [folder for folder in above if cache.row(folder) is not None]

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from dsvc.config import Config
-from dsvc.errors import CorruptionError, NotFoundError
-from dsvc.history.diff import diff_trees
 from dsvc.history.store import Store
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
@@ -21,8 +19,9 @@ from dsvc.model.commit import Commit
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.storage.local import storage_error
 from dsvc.storage.temporary import remove_stale, temporary_name
+from dsvc.worktree.catch_up import catch_up
 from dsvc.worktree.session import Session, read_session
-from dsvc.worktree.stat_cache import Row, StatCache, pack_row
+from dsvc.worktree.stat_cache import Row, StatCache
 
 __all__ = ["Worktree"]
 
@@ -107,28 +106,10 @@ class Worktree:
     def sync_cache(self, staged: Tree) -> StatCache:
         """Return the stat cache, standing for *staged*: caught up or made anew where it does not."""
         cache = self.stat_cache
-        known = cache.root
-        if known != staged.root:
-            # Whoever changed the staged tree died before telling the cache, or the cache is new.
-            self._catch_up(cache, known, staged)
+        # Whoever changed the staged tree may have died before telling the cache, or the cache is new.
+        catch_up(cache, self.store.objects, staged)
         self._cached_root = staged.root
         return cache
-
-    def _catch_up(self, cache: StatCache, known: bytes | None, staged: Tree) -> None:
-        if known is None:
-            cache.rebuild(staged.root, staged.entries())
-            return
-        try:
-            changes = list(diff_trees(Tree(self.store.objects, known), staged))
-        except (CorruptionError, NotFoundError):
-            cache.rebuild(staged.root, staged.entries())
-            return
-        rows = [pack_row(change.new, b"") for change in changes if change.new is not None]
-        removed = [change.path for change in changes if change.new is None]
-        cache.replace(known, staged.root, rows, removed)
-        if cache.root != staged.root:
-            # Another process was faster, or it could not be written: a second failure is told.
-            cache.rebuild(staged.root, staged.entries())
 
     def update_cache(self, old: Tree, new: Tree, rows: Sequence[Row], removed: Sequence[bytes]) -> None:
         """Let the stat cache, which stood for *old*, stand for *new*: *rows* came, *removed* went.
