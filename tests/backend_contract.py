@@ -103,7 +103,7 @@ class BackendContract:
 
     @pytest.mark.parametrize("wanted", [(8, 3), (10, 1), (11, 1), (0, 11)])
     def test_a_range_that_is_not_all_there_is_refused(self, backend: Backend, wanted: tuple[int, int]) -> None:
-        backend.create("key", b"0123456789")
+        backend.write("key", b"0123456789")
 
         with pytest.raises(StorageError):
             backend.read_ranges("key", [(0, 1), wanted])

@@ -1,5 +1,6 @@
 """The log: finding its head, adding to it, and what becomes of a writer whose connection is bad."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -505,6 +506,37 @@ def test_a_hole_in_the_log_is_corruption() -> None:
 
     with pytest.raises(CorruptionError, match="entry 50"):
         Log(backend).head()
+
+
+class OvertakenBackend(MemoryBackend):
+    """A store of *known* entries, to which others are added as soon as somebody has looked for the next one."""
+
+    def __init__(self, later: MemoryBackend, known: int) -> None:
+        super().__init__()
+        self._later, self._next = later, entry_key(known + 1)
+        self._copy(lambda key: not key.startswith("log/0/") or key < self._next)
+
+    def _copy(self, wanted: Callable[[str], bool]) -> None:
+        for key, _ in self._later.list(""):
+            if wanted(key):
+                self.write(key, self._later.read(key))
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        values = []
+        for key in keys:
+            values += super().read_many([key])
+            if key == self._next:
+                self._copy(lambda _: True)
+        return values
+
+
+@pytest.mark.parametrize("known", [0, 3, 20])
+def test_entries_that_come_while_the_log_is_opened_are_no_damage(known: int) -> None:
+    log = Log(OvertakenBackend(filled(known + 2), known), own=True)
+
+    assert log.head().seq == known
+    log.check_unchanged()
+    assert log.head().seq == known + 2
 
 
 @pytest.mark.parametrize("contest", ["one ref", "a ref each"])

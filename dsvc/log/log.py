@@ -134,7 +134,8 @@ class Log:
         entries, hint = EntryReader(self.backend), decode_hint(hint_value)
         head = entries.find_head(hint, hint - hint % CHECKPOINT_INTERVAL)
         state = self._build(entries, head)
-        if self._own and entries.read([head + 2]) != [None] and entries.read([head + 1]) == [None]:
+        # The first is read anew: others may have added both after it was looked for.
+        if self._own and entries.read([head + 2]) != [None] and self.backend.read_many([entry_key(head + 1)]) == [None]:
             self._changed = head + 1
         return state
 
