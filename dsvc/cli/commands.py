@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "commit": Entry("grow", "Make a version of what is staged"),
     "sync": Entry("grow", "Make a version equal to a folder"),
     "snapshot": Entry("grow", "Commit everything that changed, and push it"),
+    "squash": Entry("grow", "Make one version of several"),
     "reset": Entry("grow", "Take the current branch to another version"),
     "branch": Entry("grow", "List, make, rename and delete branches"),
     "switch": Entry("grow", "Go to another branch"),

@@ -314,7 +314,8 @@ class _Sync:
         self, writer: DatabaseWriter, tree: Tree, message: str, workers: Workers, progress: Progress
     ) -> ObjectId:
         parents = [] if self._head is None else [ObjectId.from_hex(self._head)]
-        made = new_commit(self._store.context, tree, parents, message)
+        inputs = [one for one in self._store.context.inputs() if one.commit not in parents]
+        made = new_commit(self._store.context, tree, parents, message, inputs=inputs)
         commit_id = writer.write(Kind.COMMIT, encode(made))
         sealed = [writer.seal()]
 
