@@ -34,7 +34,7 @@ class Desk:
 
     def json(self, *words: str | bytes | Path, code: int = 0) -> list[dict[str, Any]]:
         """Run `dsvc` with `--json`, and return what it prints."""
-        return [json.loads(line) for line in self(*words, "--json", code=code).stdout.splitlines()]
+        return [json.loads(line) for line in self(words[0], "--json", *words[1:], code=code).stdout.splitlines()]
 
     def commit(self, files: Files, message: str = "A version") -> str:
         """Commit *files* in place of what is in the worktree, and return the commit's id."""

@@ -5,14 +5,12 @@ from typing import Annotated, Final
 
 from dsvc.cli import console
 from dsvc.cli.changes import ChangePrinter, NameOnly, NameStatus, NoRenames, Patch, Shape, Stat, with_renames
-from dsvc.cli.errors import Failure, UsageError
+from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, NullTerminated, argument, option
 from dsvc.history.content import read_content
 from dsvc.history.diff import Change
 from dsvc.history.revisions import split_range
-from dsvc.history.tree import Tree
-from dsvc.history.walk import merge_bases
 from dsvc.model.tree import Entry
 from dsvc.worktree.diff import diff_from_version, diff_unstaged, diff_versions, read_file
 from dsvc.worktree.pathspec import Pathspec
@@ -92,30 +90,10 @@ def _changes(
         return diff_versions(old, worktree.staged_tree(state), pathspec), False
     if not revisions:
         return diff_unstaged(worktree, state, pathspec), True
-    sides = _sides(history, revisions)
+    sides = history.sides(revisions)
     if sides is None:
         return diff_from_version(worktree, state, history.tree(revisions[0]), pathspec), True
     return diff_versions(*sides, pathspec), False
-
-
-def _sides(history: History, revisions: Sequence[str]) -> tuple[Tree, Tree] | None:
-    """Return both versions, None where there is only one."""
-    parts = split_range(revisions[0]) if len(revisions) == 1 else None
-    if parts is None:
-        if len(revisions) == 1:
-            return None
-        if len(revisions) > 2 or any(map(split_range, revisions)):
-            message = "more than two revisions"
-            raise UsageError(message)
-        return history.tree(revisions[0]), history.tree(revisions[1])
-    left, dots, right = parts
-    if dots == "..":
-        return history.tree(left), history.tree(right)
-    bases = merge_bases(history.commits, history.commit(left), history.commit(right))
-    if not bases:
-        message = f"`{left}` and `{right}` have no history in common"
-        raise Failure(message, code=_NOT_FOUND)
-    return history.commits.tree(bases[0]), history.tree(right)
 
 
 def _reader(history: History) -> Callable[[Entry], bytes]:

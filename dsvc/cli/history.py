@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from dsvc.cli.errors import Failure
+from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.paths import split_words, tree_path
 from dsvc.cli.pathspec import read_pathspec
 from dsvc.cli.session import open_worktree
@@ -23,9 +23,11 @@ from dsvc.history.revisions import (
     resolve_any,
     resolve_range,
     split_path,
+    split_range,
 )
 from dsvc.history.tree import Tree
 from dsvc.history.versions import dataset_ref
+from dsvc.history.walk import merge_bases
 from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
@@ -109,6 +111,29 @@ class History(msgspec.Struct, frozen=True):
         """Tell revisions from paths among *words*, as git does."""
         revisions, rest = split_words(words, paths, self.is_revision)
         return revisions, read_pathspec(self.worktree, rest)
+
+    def sides(self, revisions: Sequence[str]) -> tuple[Tree, Tree] | None:
+        """Return both versions of `A B`, `A..B` or `A...B`, None where there is only one.
+
+        Raises:
+            UsageError: There are more.
+        """
+        parts = split_range(revisions[0]) if len(revisions) == 1 else None
+        if parts is None:
+            if len(revisions) == 1:
+                return None
+            if len(revisions) > 2 or any(map(split_range, revisions)):
+                message = "more than two revisions"
+                raise UsageError(message)
+            return self.tree(revisions[0]), self.tree(revisions[1])
+        left, dots, right = parts
+        if dots == "..":
+            return self.tree(left), self.tree(right)
+        bases = merge_bases(self.commits, self.commit(left), self.commit(right))
+        if not bases:
+            message = f"`{left}` and `{right}` have no history in common"
+            raise Failure(message, code=_NOT_FOUND)
+        return self.commits.tree(bases[0]), self.tree(right)
 
     def split_version(self, words: Sequence[str], paths: tuple[bytes, ...] | None) -> tuple[str | None, list[bytes]]:
         """Return the version that the first of *words* may be, `REV:PATH` included, and the paths from the root."""
