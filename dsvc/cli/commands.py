@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "unlock": Entry("change", "Make files writable that share their bytes with the cache"),
     "status": Entry("examine", "Show what changed since the last commit"),
     "log": Entry("examine", "Show the commits"),
+    "graph": Entry("examine", "Show what versions were made from, and what was made from them"),
     "list": Entry("examine", "List the datasets and versions"),
     "show": Entry("examine", "Show a commit, a tag, or the content of a file"),
     "diff": Entry("examine", "Show changes between files, what is staged, and versions"),

@@ -32,6 +32,7 @@ __all__ = [
     "paint",
     "plural",
     "prepare",
+    "printable",
     "relative_date",
     "say",
     "set_paging",
@@ -233,6 +234,11 @@ def format_size(size: int) -> str:
     while amount >= 1023.95 and (larger := next(units, None)):
         amount, unit = amount / 1024, larger
     return f"{amount:.1f} {unit}"
+
+
+def printable(text: str) -> str:
+    """Return *text* without what would control a terminal, or is not allowed in a document."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def plural(count: int, noun: str, nouns: str | None = None) -> str:

@@ -83,6 +83,11 @@ class History(msgspec.Struct, frozen=True):
         """Yield the commits of HEAD and of all branches, tags and remotes' branches; some perhaps twice."""
         if self.head.commit is not None:
             yield self.head.commit
+        for _, commit_id in self.refs():
+            yield commit_id
+
+    def refs(self) -> Iterator[tuple[str, ObjectId]]:
+        """Yield the full names of branches, tags and remotes' branches, with their commits where these are here."""
         for ref in sorted(self.state.refs):
             if ref.startswith((HEADS, TAGS, REMOTES)):
                 object_id = ObjectId.from_hex(self.state.refs[ref].value)
@@ -90,7 +95,7 @@ class History(msgspec.Struct, frozen=True):
                 # A tag may name a tree, and a remote's branch may not have been fetched.
                 found = None if kind is None else peel(self.worktree.store, Target(object_id, kind))
                 if found is not None and found.kind == Kind.COMMIT:
-                    yield found.id
+                    yield ref, found.id
 
     def is_revision(self, text: str) -> bool:
         """Tell whether *text* names a commit or a range of them, or would if it were not ambiguous.
