@@ -364,6 +364,7 @@ bad_entries = {
     "an empty file with a blob": Entry(b"a", 0, 0, bytes(EMPTY_DIGEST), DIGEST),
     "a link with a blob": Entry(b"a", 2, 1, DIGEST, DIGEST),
     "an external file with a short digest": Entry(b"a", 4, 1, b"d"),
+    "an external file that says nowhere": Entry(b"a", 4, 1, b""),
     "a short extension": Entry(b"a", 0, 1, DIGEST, None, b"e"),
 }
 
@@ -386,7 +387,7 @@ def test_an_entry_that_contradicts_itself_is_neither_written_nor_read(entry: Ent
         file(b"a", b"1", EntryKind.EXECUTABLE),
         file(b"a", b"target", EntryKind.SYMLINK),
         folder(b"a"),
-        Entry(b"a", 4, 0, b""),
+        Entry(b"a", 4, 0, b"", None, DIGEST),
         Entry(b"a", 4, 9, DIGEST, None, DIGEST),
         Entry(b"a", 0, 2**63 - 1, DIGEST, DIGEST, DIGEST),
     ],

@@ -142,6 +142,8 @@ def _check_entry(entry: Entry) -> None:
     # No chunk is read for an empty file, so nothing later would notice another digest.
     elif not entry.size and entry.digest != EMPTY_DIGEST and entry.kind != EntryKind.EXTERNAL:
         raise InvalidEntryError(entry.path, "it is empty, and its digest is not that of nothing")
+    if entry.kind == EntryKind.EXTERNAL and entry.extension is None:
+        raise InvalidEntryError(entry.path, "it is external, and nothing says where")
     if entry.extension is not None and len(entry.extension) != ID_LENGTH:
         raise InvalidEntryError(entry.path, f"the id of its extension has {len(entry.extension)} bytes")
     if entry.blob is not None and (len(entry.blob) != ID_LENGTH or not entry.size or entry.kind not in _FILES):

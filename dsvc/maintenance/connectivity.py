@@ -5,6 +5,7 @@ from typing import Final
 
 from dsvc.errors import CorruptionError, NotFoundError
 from dsvc.history.commits import Commits
+from dsvc.history.extensions import read_extensions
 from dsvc.history.tree import Tree
 from dsvc.model.blob import Blob
 from dsvc.model.codec import decode
@@ -159,9 +160,11 @@ class Connectivity:
         blobs: list[bytes] = []
         needed: list[bytes] = []
         data: list[bytes] = []
+        extended: list[Entry] = []
         for entry in entries:
             if entry.extension is not None:
                 needed.append(entry.extension)
+                extended.append(entry)
             if entry.blob is not None:
                 needed.append(entry.blob)
                 blobs.append(entry.blob)
@@ -173,9 +176,24 @@ class Connectivity:
         for blob in blobs:
             if blob in new:
                 self._walk_blob(blob)
+        if extended:
+            self._check_extensions(extended)
         return bool(self.broken) and any(
             object_id in self.broken or object_id in self._lossy for object_id in (*needed, *data)
         )
+
+    def _check_extensions(self, entries: Sequence[Entry]) -> None:
+        """Check that what more there is about each of *entries* is well-formed, and fits it."""
+        here = [entry for entry in entries if entry.extension not in self.broken]
+        try:
+            read_extensions(self._objects, here)
+        except _UNREADABLE:
+            # One by one, to tell which.
+            for entry in here:
+                try:
+                    read_extensions(self._objects, [entry])
+                except _UNREADABLE as error:
+                    self.broken[entry.extension or b""] = str(error)
 
     def _walk_blob(self, blob_id: bytes) -> None:
         try:
