@@ -56,7 +56,7 @@ class KeyNotSetError(NotFoundError):
 class Key(msgspec.Struct, frozen=True):
     """A key that may be set. `*` in *name* stands for a name that the user gives.
 
-    *choices* are the words that may be used; *environment* is the variable that overrides files.
+    *choices* are the only words that may be used, if there are any; *environment* is the variable that overrides files.
     """
 
     name: str
@@ -111,6 +111,13 @@ _ALL_KEYS: Final = (
         "DSVC_LOG_KEEP",
         kind=int,
         minimum=1,
+    ),
+    Key(
+        "links.allow",
+        None,
+        "URLs that links of versions may lead to, as patterns in which `*` is anything, such as `https://data.org/*`.",
+        "DSVC_LINKS_ALLOW",
+        kind=tuple,
     ),
     Key("remote.*.url", None, "Where a remote's store is; see dsvc-remotes(7)."),
     Key("remote.*.endpoint", None, "The URL of the service, where it is not the vendor's own."),
@@ -304,6 +311,8 @@ def _flag_problem(_key: Key, raw: object) -> str | None:
 def _words_problem(key: Key, raw: object) -> str | None:
     if not isinstance(raw, list) or not raw:
         return f"must be a list of words, not {raw!r}"
+    if not key.choices:
+        return next((text for word in raw if (text := _text_problem(key, word))), None)
     wrong = next((word for word in raw if word not in key.choices), None)
     return f"cannot be {wrong!r}: choose from {', '.join(key.choices)}" if wrong is not None else None
 

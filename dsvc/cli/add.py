@@ -6,12 +6,12 @@ from typing import Annotated
 from dsvc.cli import console
 from dsvc.cli.errors import UsageError
 from dsvc.cli.options import DryRun, Jobs, Quiet, Verbose, argument, option
-from dsvc.cli.paths import shown_path
+from dsvc.cli.paths import is_url, shown_path
 from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_pathspec
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
-from dsvc.model.paths import path_key
+from dsvc.model.paths import display_path, path_key
 from dsvc.worktree.add import Added, What, add, preview, select
 from dsvc.worktree.scan import Found
 from dsvc.worktree.worktree import Worktree
@@ -62,6 +62,9 @@ def command(
     if all and update:
         message = "`-A` and `-u` cannot be used together"
         raise UsageError(message)
+    for word in filter(is_url, paths):
+        message = f"{display_path(word)} is no file here"
+        raise UsageError(message, hint="to link to what stays elsewhere, use `dsvc link add`")
     worktree = open_worktree()
     pathspec = read_pathspec(worktree, paths, pathspec_from_file, null=pathspec_file_nul)
     if not pathspec and not (all or update):

@@ -1,17 +1,18 @@
 """dsvc cat: the content of files, whole or in part."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Final, NamedTuple
 
 from dsvc.cli import console
 from dsvc.cli.history import History, PathNotFoundError, open_history
-from dsvc.cli.options import argument, option
+from dsvc.cli.options import AnyLinks, argument, option
 from dsvc.cli.paths import tree_path
 from dsvc.errors import InvalidInputError
 from dsvc.history.content import NoContentError, read_range
 from dsvc.history.revisions import UnknownRevisionError, split_path
 from dsvc.history.tree import Tree
-from dsvc.model.tree import Entry
+from dsvc.model.tree import Entry, EntryKind
 
 __all__ = ["command"]
 
@@ -68,6 +69,7 @@ def command(
         ByteRange | None,
         option("--range", metavar="RANGE", parse=parse_range, help="Only these bytes: `START:STOP` or `START+LENGTH`."),
     ] = None,
+    links: AnyLinks = False,
 ) -> None:
     """Print the content of files.
 
@@ -79,6 +81,8 @@ def command(
     Of a *RANGE* only the chunks are read that hold it. *START* and *STOP* count bytes from the beginning,
     or from the end if they are negative, and may end in `k`, `M` or `G`; *STOP* itself is left out.
 
+    The content of a link is read from where it is, as dsvc-link(1) describes, and verified against what the link pins.
+
     Examples:
         $ dsvc cat v1.0:labels.csv | head
         $ dsvc cat --rev HEAD~1 labels.csv
@@ -86,7 +90,9 @@ def command(
         $ dsvc cat --range -100: log.txt
 
     Exit status:
-        4 there is no such revision, or it has no such path
+        4 there is no such revision, or it has no such path, or nothing is where a link leads
+        8 what a link leads to has changed
+        10 a link leads where nobody here has allowed it
 
     See also:
         dsvc-ls(1), dsvc-show(1), dsvc-revisions(7)
@@ -98,8 +104,19 @@ def command(
     chosen += [_entry(history.version(revision), path, revision) for path in within]
     for entry in chosen:
         start, stop = range.of(entry.size) if range else (0, entry.size)
-        for piece in read_range(history.objects, entry, start, stop):
+        for piece in _read(history, entry, start, stop, links=links):
             console.out_bytes(piece)
+
+
+def _read(history: History, entry: Entry, start: int, stop: int, *, links: bool) -> Iterator[bytes]:
+    if entry.kind != EntryKind.EXTERNAL:
+        return read_range(history.objects, entry, start, stop)
+    # Few files are links, and what follows those takes a while to load.
+    from dsvc.cli.links import open_links
+    from dsvc.datasets.links import linked_entries
+
+    (linked,) = linked_entries(history.objects, [entry])
+    return open_links(history.worktree, anything=links).read(linked, start, stop)
 
 
 def _named(history: History, file: str, revision: str | None) -> Entry:

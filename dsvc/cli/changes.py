@@ -159,6 +159,9 @@ class ChangePrinter:
             yield console.paint(line, colour) if colour else line
 
     def _body(self, change: Change) -> Iterator[tuple[str, str]]:
+        for side, sign, colour in zip(change, "-+", ("red", "green"), strict=True):
+            if side is not None and side.kind == EntryKind.EXTERNAL and side.extension is not None:
+                yield f"{sign}{self._link(side)}", colour
         sides = [side for side in change if side is not None and side.kind <= EntryKind.SYMLINK]
         if not any(side.size for side in sides):
             return
@@ -175,6 +178,18 @@ class ChangePrinter:
             yield display_path(hunk.header), "cyan"
             for line in hunk.lines:
                 yield display_path(line), {b"-": "red", b"+": "green"}.get(line[:1], "")
+
+    def _link(self, entry: Entry) -> str:
+        """Return where the content of an external *entry* is, and in which state."""
+        from dsvc.history.extensions import read_extensions  # few versions have links
+
+        (extension,) = read_extensions(self._objects, [entry])
+        link = extension.link
+        if link is None:
+            return ""
+        tag = f"version {link.version_id}" if link.version_id else f"etag {link.etag}" if link.etag else ""
+        modified = console.format_iso_date(link.modified, 0) if link.modified else ""
+        return " ".join(filter(None, (f"link {link.url}", console.format_size(entry.size), tag, modified)))
 
     def _difference(self, change: Change) -> str:
         sizes = _sizes(change)

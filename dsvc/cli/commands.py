@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "rm": Entry("change", "Remove files from the worktree and from the next commit"),
     "mv": Entry("change", "Move or rename files, folders and links"),
     "restore": Entry("change", "Restore files, or what is staged of them"),
+    "link": Entry("change", "Link to content that stays elsewhere"),
     "unlock": Entry("change", "Make files writable that share their bytes with the cache"),
     "status": Entry("examine", "Show what changed since the last commit"),
     "log": Entry("examine", "Show the commits"),

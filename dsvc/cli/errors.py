@@ -78,6 +78,16 @@ _HINTS: Final[dict[str, str]] = {
     "HostKeyError": "connect once with `ssh`, which shows the key and remembers it; a changed one may be an attack",
     "IgnoredPathError": "to add it all the same, use `dsvc add --force`",
     "KeyNotFoundError": _FSCK,
+    "ContentElsewhereError": "`dsvc cat` reads what a link leads to, and `dsvc link vendor` brings it in",
+    "FolderUrlError": "to link to all below it, use `--recursive`",
+    "LinkChangedError": "to take what is there now, run `dsvc link update PATH`; `dsvc link check` tells all of them",
+    "LinkGoneError": "to do without it, run `dsvc rm PATH`; `dsvc link check` tells what else is gone",
+    "LinkNotAllowedError": "if you trust it, use `--links`; or set `links.allow` to patterns of URLs that may be "
+    "read, which a file of this machine needs in any case",
+    "LinkPathTakenError": "`dsvc add` stages a file in place of a link; to have a link in its place, remove it first",
+    "NamelessUrlError": "use `--to PATH`",
+    "SecretInUrlError": "link to the plain address; credentials come from the environment, see dsvc-remotes(7)",
+    "SizelessUrlError": "with `--digest`, all of it is read once to find out",
     "LocalChangesError": "commit them, or give them up with `dsvc restore`",
     "NoConditionalWritesError": "use another service; or, if nobody else ever writes there, set "
     "`remote.NAME.single-writer` to true",

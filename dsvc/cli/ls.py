@@ -1,20 +1,22 @@
 """dsvc ls: the files of a version."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Final
 
 from dsvc.cli import console
 from dsvc.cli.changes import entry_record, folder_record
-from dsvc.cli.history import PathNotFoundError, open_history
+from dsvc.cli.history import History, PathNotFoundError, open_history
 from dsvc.cli.options import Json, NullTerminated, argument, option
 from dsvc.cli.paths import shown_path
 from dsvc.cli.pathspec import working_folder
 from dsvc.history.tree import Folder, Tree
+from dsvc.model.extension import Extension
 from dsvc.model.paths import display_path
 from dsvc.model.tree import Entry, EntryKind
-from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
+
+_TOGETHER: Final = 1000
 
 
 def command(
@@ -38,7 +40,8 @@ def command(
     folder ends with a slash. The files themselves are not looked at, and need not be here.
 
     With `-l`, the columns are kind, size in bytes, digest, and path; the digest is what `b3sum` prints
-    of the file. The size of a folder is that of all files below.
+    of the file. The size of a folder is that of all files below. The content of a link, whose kind is
+    `external`, is elsewhere: after its path, `->` shows where. Its digest is known once somebody has read it.
 
     Examples:
         $ dsvc ls
@@ -54,12 +57,13 @@ def command(
     history = open_history()
     text, named = history.split_version(words, paths)
     tree = history.version(text)
-    printer = _Printer(history.worktree, long=long, human=human, null=null, json=json)
+    printer = _Printer(history, long=long, human=human, null=null, json=json)
     for path in named or [working_folder(history.worktree)]:
         empty = True
         for entry in _listed(tree, path, recursive=recursive, directory=directory):
             empty = False
-            printer.print(entry)
+            printer.add(entry)
+        printer.flush()
         # An empty version has an empty root, and the working folder may hold nothing that is tracked.
         if empty and path and named:
             raise PathNotFoundError(path, f"`{text}`" if text else "what is staged")
@@ -78,20 +82,45 @@ def _listed(tree: Tree, path: bytes, *, recursive: bool, directory: bool) -> Ite
 
 
 class _Printer:
-    """Prints one entry after another."""
+    """Prints one entry after another; what more there is about some of them is read for many at once."""
 
-    def __init__(self, worktree: Worktree, *, long: bool, human: bool, null: bool, json: bool) -> None:
-        self._root = worktree.root
+    def __init__(self, history: History, *, long: bool, human: bool, null: bool, json: bool) -> None:
+        self._objects = history.objects
+        self._root = history.worktree.root
+        self._waiting: list[Entry | Folder] = []
         self._long = long
         self._human = human
         self._null = null
         self._json = json
 
-    def print(self, entry: Entry | Folder) -> None:
-        """Print a file or a folder."""
+    def add(self, entry: Entry | Folder) -> None:
+        """Print a file or a folder, now or soon."""
+        if not (self._long or self._json):
+            self._print(entry, None)
+            return
+        self._waiting.append(entry)
+        if len(self._waiting) >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Print what was not yet printed."""
+        extended = [one for one in self._waiting if isinstance(one, Entry) and one.extension is not None]
+        found: dict[Entry, Extension] = {}
+        if extended:
+            # Most versions have none, and what checks them takes a while to load.
+            from dsvc.history.extensions import read_extensions
+
+            found = dict(zip(extended, read_extensions(self._objects, extended), strict=True))
+        for entry in self._waiting:
+            self._print(entry, found.get(entry) if isinstance(entry, Entry) else None)
+        self._waiting.clear()
+
+    def _print(self, entry: Entry | Folder, extension: Extension | None) -> None:
+        link = None if extension is None else extension.link
         if self._json:
             record = folder_record(entry) if isinstance(entry, Folder) else entry_record(entry)
-            console.out_json({**console.json_path(entry.path), **record})
+            where = {} if link is None else {"url": link.url}
+            console.out_json({**console.json_path(entry.path), **record, **where})
             return
         is_folder = isinstance(entry, Folder) or entry.kind == EntryKind.FOLDER
         path = entry.path + b"/" if is_folder and entry.path else entry.path
@@ -100,5 +129,5 @@ class _Printer:
             size = console.format_size(entry.size) if self._human else str(entry.size)
             digest = entry.digest.hex() if isinstance(entry, Entry) else ""
             kind = "folder" if isinstance(entry, Folder) else EntryKind(entry.kind).name.lower()
-            shown = f"{kind:10} {size:>12} {digest or '-':64} {shown}"
+            shown = f"{kind:10} {size:>12} {digest or '-':64} {shown}{'' if link is None else f' -> {link.url}'}"
         console.out(shown, "\0" if self._null else "\n")

@@ -20,6 +20,7 @@ from typing import Annotated
 import msgspec
 
 __all__ = [
+    "AnyLinks",
     "Argument",
     "DryRun",
     "Jobs",
@@ -85,6 +86,9 @@ def argument(metavar: str, *, help: str, parse: Parse | None = None, after_dashe
     return Argument(metavar, help, parse, after_dashes)
 
 
+AnyLinks = Annotated[
+    bool, option("--links", help="Follow links to URLs that nobody here has named, but none to files of this machine.")
+]
 DryRun = Annotated[bool, option("-n", "--dry-run", help="Say what would be done, and do nothing.")]
 Jobs = Annotated[int | None, option("-j", "--jobs", metavar="N", help="Work in *N* threads.")]
 Json = Annotated[bool, option("--json", help="Print JSON, one object on a line.")]

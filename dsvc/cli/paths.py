@@ -8,7 +8,7 @@ from dsvc.cli.errors import Failure, UsageError
 from dsvc.errors import InvalidInputError
 from dsvc.model.paths import quote_path
 
-__all__ = ["OutsideRepositoryError", "shown_path", "split_words", "tree_path"]
+__all__ = ["OutsideRepositoryError", "is_url", "shown_path", "split_words", "tree_path"]
 
 _NOT_FOUND = 4
 
@@ -19,6 +19,12 @@ class OutsideRepositoryError(InvalidInputError):
     def __init__(self, path: bytes, root: Path) -> None:
         super().__init__(f"{quote_path(path)} is outside the repository {quote_path(os.fsencode(root))}")
         self.path = path
+
+
+def is_url(word: bytes) -> bool:
+    """Tell whether *word* is the address of something elsewhere, and no path that is here."""
+    scheme, separator, _ = word.partition(b"://")
+    return bool(separator) and scheme.isalnum() and not os.path.lexists(word)
 
 
 def _working_folder() -> bytes:

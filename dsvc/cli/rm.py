@@ -1,11 +1,12 @@
 """dsvc rm: remove files, and from what is staged."""
 
+import os
 from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import DryRun, Quiet, argument, option
-from dsvc.cli.paths import shown_path
+from dsvc.cli.paths import is_url, shown_path
 from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_pathspec, working_folder
 from dsvc.cli.session import open_worktree
 from dsvc.model.tree import EntryKind
@@ -17,6 +18,7 @@ from dsvc.worktree.worktree import Worktree
 __all__ = ["command"]
 
 _INVALID = 2
+_NOT_FOUND = 4
 
 
 def command(
@@ -38,6 +40,8 @@ def command(
     file or in the last commit. Folders that are empty then are removed as well. Files that are
     not tracked are left alone.
 
+    A link goes by its path, or by its URL; a URL that ends with a slash means all links to what is below it.
+
     Examples:
         $ dsvc rm old.csv
         $ dsvc rm -r --cached scratch
@@ -51,7 +55,7 @@ def command(
     """
     console.set_quiet(quiet)
     worktree = open_worktree()
-    pathspec = read_pathspec(worktree, paths, pathspec_from_file, null=pathspec_file_nul)
+    pathspec = read_pathspec(worktree, _without_urls(worktree, paths), pathspec_from_file, null=pathspec_file_nul)
     if not pathspec:
         message = "no path given: which files should go?"
         raise UsageError(message)
@@ -66,6 +70,24 @@ def command(
         remove(worktree, removal, stay_in=working_folder(worktree))
     for path in removal.paths if not quiet else ():
         console.out(f"rm '{shown_path(worktree.root, path)}'")
+
+
+def _without_urls(worktree: Worktree, words: tuple[bytes, ...]) -> list[bytes]:
+    """Return *words* with the paths of links in place of their URLs."""
+    urls = [word for word in words if is_url(word)]
+    if not urls:
+        return list(words)
+    from dsvc.datasets.link_edit import staged_links
+
+    paths = [word for word in words if word not in urls]
+    links = staged_links(worktree, worktree.store.state(), Pathspec())
+    for url in map(os.fsdecode, urls):
+        found = [one for one in links if one.link.url == url or (url.endswith("/") and one.link.url.startswith(url))]
+        if not found:
+            message = f"no link leads to {url}"
+            raise Failure(message, code=_NOT_FOUND, hint="`dsvc link list` shows where links lead")
+        paths += [worktree.root_bytes + b"/" + one.entry.path for one in found]
+    return paths
 
 
 def _refuse_folders(worktree: Worktree, pathspec: Pathspec) -> None:

@@ -51,7 +51,7 @@ def _pool(jobs: int) -> "Executor":
 
     # Forking takes 5 ms where a new interpreter takes 150; it is safe before there are threads (macOS has some, and
     # so has a remote behind a network: once one was opened, its loop and its connections would not survive).
-    has_threads = sys.platform != "linux" or "dsvc.storage.object_store" in sys.modules
+    has_threads = sys.platform != "linux" or "fsspec.asyn" in sys.modules
     method = "spawn" if has_threads else "fork"
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context(method), initializer=_begin)
 

@@ -21,7 +21,7 @@ from dsvc.storage.object_store import ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
 
-__all__ = ["open_azure"]
+__all__ = ["open_azure", "open_system"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -46,6 +46,10 @@ class AzureDriver:
         }
 
     def _connected(self) -> Any:
+        return self.open_system().service_client.get_container_client(self._container)
+
+    def open_system(self) -> Any:
+        """Return the file system that has the credentials."""
         if self._system is None:
             options: dict[str, object] = (
                 {"account_host": _host(self._settings.endpoint)} if self._settings.endpoint else {}
@@ -60,7 +64,7 @@ class AzureDriver:
                 use_listings_cache=False,
                 **options,
             )
-        return self._system.service_client.get_container_client(self._container)
+        return self._system
 
     async def get(self, name: str, start: int, length: int | None) -> bytes:
         """Return bytes of *name*."""
@@ -138,9 +142,18 @@ def _host(endpoint: str) -> str:
     return endpoint.partition("://")[2].rstrip("/") or endpoint
 
 
+def _driver(address: str, settings: Settings) -> AzureDriver:
+    container, _, host = address.partition("://")[2].partition("/")[0].partition("@")
+    return AzureDriver(container, host.partition(".")[0] or None, address, settings)
+
+
 def open_azure(address: str, settings: Settings, clock: Clock | None = None) -> ObjectStore:
     """Return the backend at *address*: `az://CONTAINER/PREFIX`, or with `CONTAINER@ACCOUNT.dfs.core.windows.net`."""
-    place, _, prefix = address.partition("://")[2].partition("/")
-    container, _, host = place.partition("@")
-    account = host.partition(".")[0] or None
-    return ObjectStore(AzureDriver(container, account, address, settings), address, prefix.strip("/"), settings, clock)
+    prefix = address.partition("://")[2].partition("/")[2]
+    return ObjectStore(_driver(address, settings), address, prefix.strip("/"), settings, clock)
+
+
+def open_system(address: str, settings: Settings) -> tuple[Any, AzureDriver]:
+    """Return what reads whatever is in the container of *address*, and what knows the meaning of its errors."""
+    driver = _driver(address, settings)
+    return driver.open_system(), driver

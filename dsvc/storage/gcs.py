@@ -25,7 +25,7 @@ from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
 
-__all__ = ["open_gcs"]
+__all__ = ["open_gcs", "open_system"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -64,17 +64,22 @@ class GcsDriver:
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._system = self._make_system("anon")
-            self._base = self._system._location  # noqa: SLF001 (the emulator's, the one for certificates or the usual)
-            # An emulator has no logins, and looking for one on a machine that has none takes seconds.
-            if not self._settings.anonymous and (urlsplit(self._base).hostname or "").endswith(_GOOGLE):
-                self._system = self._make_system(self._settings.key_file)
+            self.open_system()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONCURRENCY),
                 timeout=aiohttp.ClientTimeout(sock_connect=10, sock_read=self._settings.timeout),
                 trust_env=True,
             )
         return self._session
+
+    def open_system(self) -> Any:
+        """Return the file system that has the credentials."""
+        self._system = self._make_system("anon")
+        self._base = self._system._location  # noqa: SLF001 (the emulator's, the one for certificates or the usual)
+        # An emulator has no logins, and looking for one on a machine that has none takes seconds.
+        if not self._settings.anonymous and (urlsplit(self._base).hostname or "").endswith(_GOOGLE):
+            self._system = self._make_system(self._settings.key_file)
+        return self._system
 
     def _make_system(self, token: str | None) -> Any:
         return GCSFileSystem(
@@ -210,3 +215,9 @@ def open_gcs(address: str, settings: Settings, clock: Clock | None = None) -> Ob
     """Return the backend at *address*, `gs://BUCKET/PREFIX`."""
     bucket, _, prefix = address.partition("://")[2].partition("/")
     return ObjectStore(GcsDriver(bucket, address, settings), address, prefix.strip("/"), settings, clock)
+
+
+def open_system(address: str, settings: Settings) -> tuple[Any, GcsDriver]:
+    """Return what reads whatever is in the bucket of *address*, and what knows the meaning of its errors."""
+    driver = GcsDriver(address.partition("://")[2].partition("/")[0], address, settings)
+    return driver.open_system(), driver

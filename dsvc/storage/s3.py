@@ -15,6 +15,7 @@ import aiohttp
 import s3fs
 from botocore import exceptions as botocore
 from botocore.parsers import ResponseParserError
+from fsspec.asyn import get_loop, sync
 
 from dsvc.errors import StorageError
 from dsvc.storage.faults import CredentialsRefusedError, Fault, FaultKind, NoCredentialsError
@@ -25,7 +26,7 @@ from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
 from dsvc.storage.value_reader import ValueReader
 
-__all__ = ["open_s3"]
+__all__ = ["open_s3", "open_system"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -237,3 +238,10 @@ def open_s3(address: str, settings: Settings, clock: Clock | None = None) -> Obj
     """Return the backend at *address*, `s3://BUCKET/PREFIX`."""
     bucket, _, prefix = address.partition("://")[2].partition("/")
     return ObjectStore(S3Driver(bucket, address, settings), address, prefix.strip("/"), settings, clock)
+
+
+def open_system(address: str, settings: Settings) -> tuple[s3fs.S3FileSystem, S3Driver]:
+    """Return what reads whatever is in the bucket of *address*, and what knows the meaning of its errors."""
+    driver = S3Driver(address.partition("://")[2].partition("/")[0], address, settings)
+    sync(get_loop(), driver._connected)  # noqa: SLF001 (how its addresses are written is known once it is connected)
+    return driver._system, driver  # noqa: SLF001 (as above)

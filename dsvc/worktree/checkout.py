@@ -7,6 +7,7 @@ what is wanted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -44,6 +45,9 @@ __all__ = [
 
 
 RefChanges = Callable[[State], list[RefChange]]
+
+# What has no file of its own: a folder is one, and the content of what is external is elsewhere.
+_WITHOUT_FILE: Final = (EntryKind.FOLDER, EntryKind.EXTERNAL)
 
 
 class SessionChangedError(BusyError):
@@ -250,11 +254,11 @@ def _make_way(folders: Folders, moves: Sequence[Change], found: Mapping[bytes, F
                 folders.remove_tree(move.path)
             else:
                 folders.remove_empty_folders(move.path)
-        elif move.new.kind == EntryKind.FOLDER and _is_replaced(move.new, found):
+        elif move.new.kind in _WITHOUT_FILE and _is_replaced(move.new, found):
             folders.remove(move.path)
     made = b""
     for move in moves:
-        if move.new is not None:
+        if move.new is not None and move.new.kind != EntryKind.EXTERNAL:
             path = move.new.path
             folder = path if move.new.kind == EntryKind.FOLDER else path.rpartition(b"/")[0]
             # Most files are where the one before is.

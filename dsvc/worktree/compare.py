@@ -116,10 +116,11 @@ def _not_seen(root: bytes, row: Row, hidden: bytes) -> Iterator[Difference]:
     staged = entry_from_row(row[0], row[2])
     # What was added by force in an ignored folder is followed all the same.
     status = look_up(root, staged.path) if row[0].startswith(hidden) else None
-    if status is None:
-        yield Difference(staged.path, staged, None)
-    else:
+    if status is not None:
         yield from _seen(row, found_from_stat(staged.path, status))
+    elif staged.kind != EntryKind.EXTERNAL:
+        # The content of an external entry is elsewhere: it has no file to be missed.
+        yield Difference(staged.path, staged, None)
 
 
 def content_digest(root: bytes, found: Found) -> tuple[bytes, Found]:

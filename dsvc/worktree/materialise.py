@@ -35,6 +35,7 @@ __all__ = [
     "ItemBatch",
     "MaterialiseJob",
     "Written",
+    "give_name",
     "materialise_batch",
     "object_database",
     "write_items",
@@ -245,7 +246,7 @@ def _write_file(
         finally:
             os.close(descriptor)
         if aside:
-            _move(target_folder, target, parent, name, replace=replace)
+            give_name(target_folder, target, parent, name, replace=replace)
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except BaseException:
         os.unlink(target, dir_fd=target_folder)
@@ -253,8 +254,11 @@ def _write_file(
     return status
 
 
-def _move(target_folder: int, target: bytes, parent: int, name: bytes, *, replace: bool) -> None:
-    """Give a finished file its name in one step; without *replace* only if nothing has that name by now."""
+def give_name(target_folder: int, target: bytes, parent: int, name: bytes, *, replace: bool) -> None:
+    """Give a finished file its name in one step; without *replace* only if nothing has that name by now.
+
+    Both folders are open descriptors.
+    """
     if not replace:
         try:
             os.link(target, name, src_dir_fd=target_folder, dst_dir_fd=parent, follow_symlinks=False)

@@ -9,8 +9,8 @@ import msgspec
 
 from dsvc.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from dsvc.log.state import State
-from dsvc.model.paths import is_within, quote_path, validate_path
-from dsvc.model.tree import Entry
+from dsvc.model.paths import is_within, key_path, quote_path, validate_path
+from dsvc.model.tree import Entry, EntryKind
 from dsvc.storage.local import storage_error
 from dsvc.worktree.remove import prune_folders
 from dsvc.worktree.scan import Found, found_from_stat, look_up
@@ -88,20 +88,26 @@ def plan_moves(
     """
     refuse_interrupted(worktree.session(state))
     root = worktree.root_bytes
-    into = not destination or _is_folder(root, destination)
+    cache = staged_cache(worktree, state)
+    # A folder of links is none on disk.
+    first = next(cache.rows(destination), None)
+    into = not destination or _is_folder(root, destination) or (first is not None and key_path(first[0]) != destination)
     if not into and len(sources) > 1:
         raise BadDestinationError(sources[0], destination, "several sources need a folder to go to")
-    cache = staged_cache(worktree, state)
     moves: list[Move] = []
     taken: set[bytes] = set()
     for source in sources:
         name = source.rpartition(b"/")[2]
         target = (destination + b"/" + name if destination else name) if into else destination
-        _check_source(root, source, target)
-        _check_target(root, source, target, taken, force=force)
         rows = list(cache.rows(source))
+        # Links have no files: where there is nothing else, there is nothing on disk to move.
+        is_here = look_up(root, source) is not None
+        _check_source(source, target, is_there=is_here or (bool(rows) and all(map(_is_link, rows))))
+        _check_target(root, source, target, taken, force=force, is_here=is_here)
         if not rows:
             raise NotTrackedError(source)
+        if any(_is_link(row) for row in cache.rows(target)) and not force:
+            raise DestinationExistsError(source, target)
         taken.add(target)
         moves.append(Move(source, target, rows))
     return moves
@@ -112,19 +118,23 @@ def _is_folder(root: bytes, path: bytes) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
-def _check_source(root: bytes, source: bytes, target: bytes) -> None:
+def _is_link(row: Row) -> bool:
+    return entry_from_row(row[0], row[2]).kind == EntryKind.EXTERNAL
+
+
+def _check_source(source: bytes, target: bytes, *, is_there: bool) -> None:
     if not source:
         raise BadDestinationError(_ROOT, target, "it is the worktree itself")
-    if look_up(root, source) is None:
+    if not is_there:
         raise SourceMissingError(source)
     if is_within(target, source):
         raise BadDestinationError(source, target, "it cannot go into itself")
 
 
-def _check_target(root: bytes, source: bytes, target: bytes, taken: set[bytes], *, force: bool) -> None:
+def _check_target(root: bytes, source: bytes, target: bytes, taken: set[bytes], *, force: bool, is_here: bool) -> None:
     validate_path(target)
     folder = target.rpartition(b"/")[0]
-    if folder and not _is_folder(root, folder):
+    if folder and is_here and not _is_folder(root, folder):
         raise BadDestinationError(source, target, "the folder is not there")
     present = look_up(root, target)
     if target in taken or (present is not None and not force):
@@ -147,8 +157,9 @@ def move(worktree: Worktree, moves: Sequence[Move], *, stay_in: bytes = b"") -> 
     try:
         for one in moves:
             before = _found(worktree, one.source)
-            _rename(worktree, one.source, one.destination)
-            done.append(one)
+            if before is not None or not all(map(_is_link, one.rows)):
+                _rename(worktree, one.source, one.destination)
+                done.append(one)
             edits.extend((entry.path, None) for entry, _ in _entries(one))
             for entry, fingerprint in _entries(one):
                 path = one.destination + entry.path[len(one.source) :]
