@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "show": Entry("examine", "Show a commit, a tag, or the content of a file"),
     "diff": Entry("examine", "Show changes between files, what is staged, and versions"),
     "compare": Entry("examine", "Show how two versions differ, in numbers"),
+    "verify": Entry("examine", "Check that a folder holds what a version says"),
     "ls": Entry("examine", "List the files of a version"),
     "cat": Entry("examine", "Print the content of files"),
     "du": Entry("examine", "Show how much room the files of a version take"),

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -14,9 +14,16 @@ from dsvc.storage.local import storage_error
 from dsvc.worktree.ignore import IgnoredPaths
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import Found, Listed, fingerprint, found_from_stat, look_up, scan
-from dsvc.worktree.stat_cache import Row, StatCache, entry_from_row
+from dsvc.worktree.stat_cache import Row, entry_from_row
 
-__all__ = ["Difference", "content_digest", "differences"]
+__all__ = ["Difference", "Expected", "content_digest", "differences"]
+
+
+class Expected(Protocol):
+    """What should be there, and what is known of it: a StatCache, or what yields the same rows."""
+
+    def rows(self, folder: bytes = b"") -> Iterator[Row]:
+        """Yield the rows at and below *folder*, in the order of the keys."""
 
 
 class Difference(NamedTuple):
@@ -31,15 +38,17 @@ class Difference(NamedTuple):
     ignored: bool = False
 
 
-def differences(root: bytes, cache: StatCache, pathspec: Pathspec, *, everything: bool = False) -> Iterator[Difference]:
-    """Yield what differs, or may differ, between the rows of *cache* and the files below *root*.
+def differences(
+    root: bytes, expected: Expected, pathspec: Pathspec, *, everything: bool = False
+) -> Iterator[Difference]:
+    """Yield what differs, or may differ, between the rows of *expected* and the files below *root*.
 
-    What the cache vouches for is passed over. Ignored files that are not staged are yielded,
+    What the rows vouch for is passed over. Ignored files that are not staged are yielded,
     marked; with *everything*, nothing is ignored.
     """
     ignored = None if everything else IgnoredPaths(root)
     for folder in pathspec.folders:
-        found = _join(root, cache.rows(folder), _look(root, folder, ignored))
+        found = _join(root, expected.rows(folder), _look(root, folder, ignored))
         if pathspec.patterns:
             found = (difference for difference in found if pathspec.matches(difference.path))
         yield from found
