@@ -275,7 +275,7 @@ class TestRefusals:
         first = commit_all(worktree, {b"a": b"1"})
         create_tag(worktree.store, "v1", Target(first, Kind.COMMIT))
         published = RefChange("refs/tags/v1", first.hex(), first.hex(), publish=True)
-        worktree.store.publish(lambda _: [published])
+        worktree.store.acting(make_context("publish")).publish(lambda _: [published])
 
         with pytest.raises(PublishedTagError):
             undo(worktree)

@@ -22,14 +22,18 @@ from dsvc.transport.remote import (
 from dsvc.transport.updates import Exchange, Outcome, RefUpdate
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["open_remote", "print_json", "remote_hints", "show_refs", "transferred", "usual_remote"]
+__all__ = ["open_remote", "print_json", "rejection_code", "remote_hints", "show_refs", "transferred", "usual_remote"]
 
+_CONFLICT = 5
+_REFUSED = 10
 _FLAGS = {
     Outcome.UNCHANGED: "=",
     Outcome.NEW: "*",
     Outcome.FAST_FORWARD: " ",
     Outcome.FORCED: "+",
     Outcome.DELETED: "-",
+    Outcome.MOVED: " ",
+    Outcome.PUBLISHED: "*",
 }
 
 
@@ -86,7 +90,7 @@ def show_refs(updates: Sequence[RefUpdate], heading: str, *, verbose: bool = Fal
     width, room = max(map(len, words)), max(map(len, sources))
     for update, word, source in zip(shown, words, sources, strict=True):
         flag = _FLAGS.get(update.outcome, "!")
-        why = f" ({update.outcome.value})" if flag in "!+" else ""
+        why = f" ({update.outcome.value})" if flag in "!+" or update.outcome is Outcome.MOVED else ""
         console.say(f" {flag} {word:{width}}  {source:{room}} -> {short_name(update.target)}{why}")
     return True
 
@@ -98,10 +102,17 @@ def _word(update: RefUpdate) -> str:
         return "[up to date]"
     if update.outcome is Outcome.DELETED:
         return "[deleted]"
+    if update.publish:
+        return "[published]"
     if update.old is None or update.new is None:
         return f"[new {'tag' if update.target.startswith(TAGS) else 'branch'}]"
     dots = "..." if update.outcome is Outcome.FORCED else ".."
     return f"{update.old.short}{dots}{update.new.short}"
+
+
+def rejection_code(exchange: Exchange) -> int:
+    """Return the exit code where refs were rejected."""
+    return _REFUSED if any(update.outcome is Outcome.PROTECTED for update in exchange.rejected) else _CONFLICT
 
 
 def transferred(exchange: Exchange, verb: str) -> str | None:
@@ -132,6 +143,7 @@ def print_json(exchange: Exchange) -> None:
                 "source": update.source or None,
                 "old": _hex(update.old),
                 "new": _hex(update.new),
+                "published": update.publish,
                 "status": update.outcome.name.lower(),
             }
         )

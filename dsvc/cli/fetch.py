@@ -4,7 +4,7 @@ from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
-from dsvc.cli.exchange import print_json, remote_hints, show_refs, transferred, usual_remote
+from dsvc.cli.exchange import print_json, rejection_code, remote_hints, show_refs, transferred, usual_remote
 from dsvc.cli.history import PathNotFoundError
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.paths import tree_path
@@ -26,7 +26,7 @@ from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command", "fetch_from"]
 
-_CONFLICT = 5
+_TAKE_THEIRS = "to take the remote's, run `dsvc fetch --tags --force`; what is published here stays"
 
 
 def command(
@@ -56,7 +56,8 @@ def command(
     """Get versions and data from a remote.
 
     Without *REFSPEC*, all branches of the remote are fetched. Branches of ours stay where they are:
-    `REMOTE/BRANCH` remembers where the remote's branch is. Tags come along with the versions that they name.
+    `REMOTE/BRANCH` remembers where the remote's branch is. Tags come along with the versions that they name, and are
+    published here if they are there; an alias such as *DATASET*`@prod` follows the remote's, unless it was moved here.
     Without *REMOTE*, it is the one that the current branch follows, or else `origin`.
 
     Only what is missing here is copied, and everything is checked against its hash before it counts.
@@ -73,6 +74,7 @@ def command(
 
     Exit status:
         5 a ref was rejected; all others were fetched
+        10 the same, because it is published here
 
     See also:
         dsvc-pull(1), dsvc-remote(1)
@@ -137,9 +139,11 @@ def fetch_from(
             fetched = fetch(worktree.store, other, refspecs, options, progress=progress)
     except FetchRejectedError as error:
         _report(error.exchange, other, options, verbose=verbose, json=json)
-        hint = "to take the remote's, run the same with `--force`"
-        raise Failure(str(error), code=_CONFLICT, hint=hint) from error
+        raise Failure(str(error), code=rejection_code(error.exchange), hint=_TAKE_THEIRS) from error
     _report(fetched, other, options, verbose=verbose, json=json)
+    if fetched.rejected:
+        console.warn("tags here are other versions than those of the same names there, and stay")
+        console.hint(_TAKE_THEIRS)
     return fetched
 
 

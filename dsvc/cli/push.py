@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError, report
-from dsvc.cli.exchange import open_remote, print_json, remote_hints, show_refs, transferred
+from dsvc.cli.exchange import open_remote, print_json, rejection_code, remote_hints, show_refs, transferred
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
@@ -21,13 +21,14 @@ from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command", "push_branch", "rejection_hint"]
 
-_CONFLICT = 5
 _HINTS = {
     Outcome.CHECKED_OUT: "somebody works on that branch there; push to another one, or to a store without a worktree",
     Outcome.NOT_FAST_FORWARD: "the remote has versions that are not here: run `dsvc pull`, or overwrite them with "
     "`dsvc push --force`",
     Outcome.TAG_EXISTS: "the tag is another version there; choose another name, or overwrite it with "
     "`dsvc push --force`",
+    Outcome.PROTECTED: "a published version stays for ever: publish the other one under the next number, with "
+    "`dsvc publish NAME --next patch`",
 }
 
 _EVERYTHING = [Refspec(f"{kind}*", f"{kind}*", force=True) for kind in (HEADS, TAGS)]
@@ -68,6 +69,10 @@ def command(
     A remote whose setting `remote.NAME.mirror` is true gets all branches and tags, whatever they were there, and
     loses those that are not here, unless *REFSPEC* says what to push. Published tags stay.
 
+    A tag that is published here is published there too, and one that is published there neither moves nor goes, with
+    `--force` neither. An alias such as *DATASET*`@prod` moves there as it has moved here, unless somebody else moved it
+    meanwhile.
+
     With `--all-remotes`, each remote gets it; one that fails keeps none of the others from getting it, and the exit
     code is that of the first that failed.
 
@@ -80,6 +85,7 @@ def command(
 
     Exit status:
         5 a ref was rejected; all others were pushed
+        10 the same, because it is published there
 
     See also:
         dsvc-pull(1), dsvc-remote(1), dsvc-clone(1)
@@ -141,7 +147,7 @@ class _Pushing(NamedTuple):
                 )
         except PushRejectedError as error:
             self._report(error.exchange, other)
-            raise Failure(str(error), code=_CONFLICT, hint=rejection_hint(error)) from error
+            raise Failure(str(error), code=rejection_code(error.exchange), hint=rejection_hint(error)) from error
         self._report(pushed, other)
         return pushed
 

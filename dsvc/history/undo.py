@@ -2,7 +2,8 @@
 
 An operation is an entry of the log that changed branches, tags or a worktree's session, together with
 the entries that only prepared it: the beginning of a switch, and the staging of `commit -a`. What
-a fetch or push remembers of remotes is none, nor is what others push into this store.
+a fetch or push remembers of remotes is none, nor is what others push into this store, nor a published tag that
+came from a remote.
 
 Undoing makes a new entry, whose command says where that leads: `undo to 16` makes everything as it was
 after entry 16, and what comes to be undone next is the operation that ended there; so undoing
@@ -37,6 +38,7 @@ __all__ = [
 _STEP: Final = re.compile(r"(undo|redo) to ([0-9]{1,18})")
 _BEGINNINGS: Final = frozenset({"init", "clone"})
 _FOREIGN: Final = "push"
+_PUBLISH: Final = "publish"
 
 
 class NothingToUndoError(NotFoundError):
@@ -179,7 +181,7 @@ def _local_changes(log: Log, entry: LogEntry) -> list[RefChange]:
         change
         for transaction in log.transactions(entry)
         for change in transaction.ops
-        if change.ref.startswith((HEADS, TAGS, WORKTREES))
+        if change.ref.startswith((HEADS, TAGS, WORKTREES)) and (not change.publish or entry.command == _PUBLISH)
     ]
 
 

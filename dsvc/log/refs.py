@@ -9,12 +9,15 @@ from typing import Final
 from dsvc.errors import InvalidInputError
 
 __all__ = [
+    "ALIASES",
+    "DATASETS",
     "HEADS",
     "MAX_REF_NAME_LENGTH",
     "REMOTES",
     "TAGS",
     "WORKTREES",
     "InvalidRefNameError",
+    "alias_ref",
     "branch_ref",
     "check_ref_name",
     "check_ref_value",
@@ -28,6 +31,8 @@ HEADS: Final = "refs/heads/"
 TAGS: Final = "refs/tags/"
 REMOTES: Final = "refs/remotes/"
 WORKTREES: Final = "refs/worktrees/"
+ALIASES: Final = "refs/aliases/"
+DATASETS: Final = "refs/datasets/"
 
 MAX_REF_NAME_LENGTH: Final = 1024
 _MAX_VALUE_LENGTH: Final = 64 * 1024
@@ -110,6 +115,11 @@ def remote_ref(remote: str, name: str) -> str:
     if "/" in remote:
         raise InvalidRefNameError(ref, "the name of a remote has no slash")
     return check_ref_name(ref)
+
+
+def alias_ref(remote: str, tag: str) -> str:
+    """Return the ref that remembers where the tag *tag*, a full name, was moved to in *remote*."""
+    return check_ref_name(f"{ALIASES}{remote}/{tag.removeprefix(TAGS)}")
 
 
 def worktree_ref(worktree: str) -> str:

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final
 
 import msgspec
 
 from dsvc.errors import CorruptionError
 from dsvc.log.log import Log
 from dsvc.log.reflog import reflog
-from dsvc.log.refs import WORKTREES
+from dsvc.log.refs import ALIASES, DATASETS, WORKTREES
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.worktree.session import Session
 
 __all__ = ["Root", "roots"]
+
+# What an alias was elsewhere need not be here, and what is said of a dataset is text.
+_NO_ROOTS: Final = (ALIASES, DATASETS)
 
 
 class Root(msgspec.Struct, frozen=True):
@@ -38,6 +42,8 @@ def roots(log: Log, state: State, *, keep: int) -> Iterator[Root]:
 
 
 def _values(ref: str, value: str, name: str) -> Iterator[Root]:
+    if ref.startswith(_NO_ROOTS):
+        return
     if not ref.startswith(WORKTREES):
         yield Root(name, ObjectId.from_hex(value))
         return

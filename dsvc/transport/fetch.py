@@ -8,20 +8,21 @@ from typing import Final
 
 import msgspec
 
-from dsvc.errors import ConflictError, CorruptionError, RefusedError
+from dsvc.errors import ConflictError, CorruptionError
 from dsvc.history.store import CollectedError, Store
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import HEADS, REMOTES, TAGS, check_ref_name, remote_ref, short_name
+from dsvc.log.refs import TAGS, short_name
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.odb.receive import PackReceiver
 from dsvc.progress import NO_PROGRESS, Progress
-from dsvc.transport.closure import peel
 from dsvc.transport.metadata import bring_metadata, drop_metadata
-from dsvc.transport.preparation import Preparation, missing_there, prepare, still_holds
+from dsvc.transport.offer import Offer
+from dsvc.transport.preparation import Preparation, prepare, still_holds
 from dsvc.transport.promise import Promise
-from dsvc.transport.refspec import Refspec, expand, find_ref
+from dsvc.transport.refspec import Refspec
 from dsvc.transport.remote import Remote, RemoteDamagedError
+from dsvc.transport.tracking import changes_to
 from dsvc.transport.transfer import send
 from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
 from dsvc.worktree.session import read_session
@@ -74,7 +75,7 @@ def fetch(
 
     Raises:
         NoStoreError: There is nothing at its address.
-        FetchRejectedError: Some refs would not move forward. All others were fetched.
+        FetchRejectedError: Some refs would not move forward, and were asked for. All others were fetched.
         RemoteDamagedError: Something is missing or damaged there; nothing was fetched.
         StoreGoneError, OtherStoreError, RemoteRewoundError: It is not what it was.
     """
@@ -85,7 +86,8 @@ def fetch(
             outdated = error
             continue
         remote.remember()
-        if fetched.rejected:
+        asked = bool(refspecs) or options.tags is True
+        if any(asked or not update.target.startswith(TAGS) for update in fetched.rejected):
             raise FetchRejectedError(fetched)
         return fetched
     raise outdated
@@ -104,7 +106,9 @@ def _attempt(
     try:
         packs = bring_metadata(there, local.objects)
         there.objects.nearer = local.objects
-        wishes = _wishes(remote, there, state, refspecs, options)
+        offer = Offer(remote, there, state, tags=options.tags, force=options.force)
+        wishes = offer.wishes(refspecs, prune=options.prune)
+        aliases = offer.aliases(wishes)
         updates = _judge(there, state, wishes)
         is_far, bring = packs is not there.backend, None
         if options.data and is_far:
@@ -150,7 +154,7 @@ def _attempt(
         updates = _judge(there, now, wishes)
         if not (found.tips.issuperset(values_of(updates)) and still_holds(there, found, now)):
             raise CollectedError(remote.name)
-        return [*changes_of(updates), *also(now)] or None
+        return [*changes_of(updates), *changes_to(now, aliases), *also(now)] or None
 
     local.publish(build, [sent.sealed], relied=found.plan.relied)
     return _exchange(updates, found, sent=found.plan.brought + sent.bytes)
@@ -159,68 +163,6 @@ def _attempt(
 def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:
     plan = found.plan
     return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits))
-
-
-def _wishes(
-    remote: Remote, there: Store, state: State, refspecs: Sequence[Refspec], options: FetchOptions
-) -> list[Wish]:
-    refs = there.state().refs
-    offered = {ref: ObjectId.from_hex(refs[ref].value) for ref in refs if ref.startswith((HEADS, TAGS))}
-    wishes = [wish for refspec in refspecs for wish in _asked(remote, offered, refspec, options)]
-    if not refspecs:
-        wishes = [_tracking(remote, ref, value) for ref, value in sorted(offered.items()) if ref.startswith(HEADS)]
-    wished = {wish.target for wish in wishes}
-    for ref in _followed(there, state, offered, [wish.new for wish in wishes if wish.new is not None], options):
-        if ref not in wished:
-            wishes.append(Wish(ref, ref, offered[ref], options.force))
-    if options.prune:
-        prefix = f"{REMOTES}{remote.name}/"
-        gone = (ref for ref in state.refs if ref.startswith(prefix) and HEADS + ref.removeprefix(prefix) not in offered)
-        wishes.extend(Wish("", ref, None, force=True) for ref in sorted(gone))
-    return wishes
-
-
-def _tracking(remote: Remote, ref: str, value: ObjectId) -> Wish:
-    # What remembers follows, wherever the branch went.
-    return Wish(ref, remote_ref(remote.name, ref.removeprefix(HEADS)), value, force=True)
-
-
-def _asked(remote: Remote, offered: dict[str, ObjectId], pattern: Refspec, options: FetchOptions) -> list[Wish]:
-    wishes = []
-    for refspec in expand(pattern, offered):
-        source = find_ref(offered, refspec.source)
-        value = offered[source]
-        force = refspec.force or options.force
-        if source.startswith(HEADS):
-            wishes.append(_tracking(remote, source, value))
-        if refspec.target or source.startswith(TAGS):
-            wishes.append(Wish(source, _target(refspec.target or source, source), value, force))
-    return wishes
-
-
-def _target(name: str, source: str) -> str:
-    kind = TAGS if source.startswith(TAGS) else HEADS
-    target = check_ref_name(name if name.startswith("refs/") else kind + name)
-    if not target.startswith((HEADS, TAGS, REMOTES)):
-        message = f"cannot fetch into {target}: it is neither a branch nor a tag"
-        raise RefusedError(message)
-    return target
-
-
-def _followed(
-    there: Store, state: State, offered: dict[str, ObjectId], tips: list[ObjectId], options: FetchOptions
-) -> list[str]:
-    """Return the tags to take along."""
-    tags = sorted(ref for ref in offered if ref.startswith(TAGS))
-    if options.tags is not None:
-        return tags if options.tags else []
-    tags = [ref for ref in tags if ref not in state.refs]
-    if not tags:
-        return []
-    objects = there.objects
-    missing = missing_there(objects, state, tips)
-    coming = {*missing.commits, *missing.boundary, *tips}
-    return [ref for ref in tags if peel(objects, offered[ref])[1] in coming]
 
 
 def _judge(there: Store, state: State, wishes: Sequence[Wish]) -> list[RefUpdate]:

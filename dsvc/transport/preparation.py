@@ -6,7 +6,7 @@ import msgspec
 
 from dsvc.history.commits import Commits
 from dsvc.history.store import Store
-from dsvc.log.refs import WORKTREES
+from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.database import ObjectDatabase
@@ -50,7 +50,7 @@ def _had(objects: ObjectDatabase, state: State) -> list[ObjectId]:
     """Return what refs of *state* lead to, as far as *objects* has it."""
     had: dict[ObjectId, None] = {}
     for ref, value in state.refs.items():
-        if not ref.startswith(WORKTREES) and (start := ObjectId.from_hex(value.value)) in objects:
+        if ref.startswith((HEADS, TAGS, REMOTES)) and (start := ObjectId.from_hex(value.value)) in objects:
             try:
                 had[peel(objects, start)[1]] = None
             except MissingObjectError:

@@ -16,8 +16,9 @@ from dsvc.errors import ConflictError, NotFoundError, RefusedError
 from dsvc.history.head import Head
 from dsvc.history.revisions import resolve
 from dsvc.history.store import CollectedError, Store
+from dsvc.history.versions import is_alias
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import HEADS, TAGS, check_ref_name, remote_ref, short_name
+from dsvc.log.refs import HEADS, TAGS, alias_ref, check_ref_name, short_name
 from dsvc.log.sessions import UploadSession
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
@@ -29,6 +30,7 @@ from dsvc.transport.closure import MissingObjectError, peel
 from dsvc.transport.preparation import Preparation, prepare, still_holds
 from dsvc.transport.refspec import Refspec, UnknownSourceError, expand, find_ref
 from dsvc.transport.remote import Remote
+from dsvc.transport.tracking import changes_to, tracking_ref
 from dsvc.transport.transfer import requests_for, send
 from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
 from dsvc.worktree.session import read_session
@@ -58,6 +60,7 @@ def push(
     refspecs: Sequence[Refspec],
     *,
     delete: Sequence[str] = (),
+    also: Sequence[Wish] = (),
     mirror: bool = False,
     dry_run: bool = False,
     threads: int = 1,
@@ -65,7 +68,8 @@ def push(
 ) -> Exchange:
     """Push *refspecs*, and remove the refs *delete* there.
 
-    With *mirror*, also remove all branches and tags there that are not here, but for published ones.
+    *also* are wishes that no refspec can say. A tag that is published here is published there. With *mirror*, all
+    branches and tags there that are not here go too, and none that is published there is tried to be moved.
 
     Raises:
         PushRejectedError: Some refs would not move forward. All others were pushed.
@@ -75,7 +79,9 @@ def push(
     """
     state = local.state()
     before = _requests(remote)
-    wishes = _wishes(local, state, refspecs)
+    # Of what goes, only the remote knows whether it is a branch or a tag.
+    delete = [*delete, *(refspec.target or "" for refspec in refspecs if not refspec.source)]
+    wishes = [*_wishes(local, state, [refspec for refspec in refspecs if refspec.source], remote), *also]
     if dry_run and not remote.is_store:
         remote.check_creatable()
         pushed = _dry_run(local, remote, None, wishes, progress)
@@ -83,6 +89,9 @@ def push(
         there = remote.open() if dry_run or (delete and not wishes) else remote.open_or_create()
         if delete or mirror:
             found = there.state()
+            if mirror:
+                published = {ref: value.value for ref, value in found.refs.items() if value.published}
+                wishes = [wish for wish in wishes if published.get(wish.target, wish.hex) == wish.hex]
             wishes += [*_deletions(found, delete), *(_surplus(found, state) if mirror else ())]
         if dry_run:
             pushed = _dry_run(local, remote, there, wishes, progress)
@@ -101,20 +110,18 @@ def _requests(remote: Remote) -> int:
     return remote.backend.requests if isinstance(remote.backend, Metered) else 0
 
 
-def _wishes(local: Store, state: State, refspecs: Sequence[Refspec]) -> list[Wish]:
+def _wishes(local: Store, state: State, refspecs: Sequence[Refspec], remote: Remote) -> list[Wish]:
     wishes: dict[str, Wish] = {}
     for pattern in refspecs:
         for refspec in expand(pattern, state.refs):
-            wish = _wish(local, state, refspec)
+            wish = _wish(local, state, refspec, remote)
             if wishes.setdefault(wish.target, wish) != wish:
                 message = f"{wish.target} cannot be pushed from two places at once"
                 raise ConflictError(message)
     return list(wishes.values())
 
 
-def _wish(local: Store, state: State, refspec: Refspec) -> Wish:
-    if not refspec.source:
-        return Wish("", _target(refspec.target or "", HEADS), None, refspec.force)
+def _wish(local: Store, state: State, refspec: Refspec, remote: Remote) -> Wish:
     session = read_session(state)
     if refspec.source in ("HEAD", "@"):
         value = session.commit(state)
@@ -133,7 +140,17 @@ def _wish(local: Store, state: State, refspec: Refspec) -> Wish:
     target = _target(refspec.target, kind) if refspec.target else default or ""
     if target.startswith(HEADS) and local.objects.kind_of(value) == Kind.TAG:
         value = peel(local.objects, value)[1]
-    return Wish(source, check_ref_name(target), value, refspec.force)
+    found = state.refs.get(source)
+    publish = found is not None and found.published and target.startswith(TAGS)
+    known = state.value(alias_ref(remote.name, target)) if is_alias(target) and remote.folder is not None else None
+    return Wish(
+        source,
+        check_ref_name(target),
+        value,
+        refspec.force,
+        publish=publish,
+        known=None if known is None else ObjectId.from_hex(known),
+    )
 
 
 def _resolve(local: Store, state: State, name: str) -> tuple[str, ObjectId]:
@@ -300,21 +317,12 @@ def _prepare(local: Store, there: Store, state: State, tips: Sequence[ObjectId],
 
 
 def _track(local: Store, remote: Remote, updates: Sequence[RefUpdate]) -> None:
-    """Let the refs that remember the remote's branches say what they are now."""
+    """Let the refs that remember the remote's branches and aliases say what they are now."""
     if remote.folder is None:
         return
     wanted = {
-        remote_ref(remote.name, update.target.removeprefix(HEADS)): update.new
+        tracking_ref(remote.name, update.target): None if update.new is None else update.new.hex()
         for update in updates
-        if update.target.startswith(HEADS) and not update.outcome.is_rejected
+        if (update.target.startswith(HEADS) or is_alias(update.target)) and not update.outcome.is_rejected
     }
-
-    def build(state: State) -> list[RefChange] | None:
-        changes = []
-        for ref, value in wanted.items():
-            old, new = state.value(ref), None if value is None else value.hex()
-            if old != new:
-                changes.append(RefChange(ref, old, new))
-        return changes or None
-
-    local.publish(build)
+    local.publish(lambda state: changes_to(state, wanted) or None)

@@ -6,6 +6,7 @@ from enum import Enum
 import msgspec
 
 from dsvc.history.commits import Commits
+from dsvc.history.versions import is_alias
 from dsvc.history.walk import is_ancestor
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import TAGS
@@ -24,33 +25,52 @@ class Outcome(Enum):
     FAST_FORWARD = "fast-forward"
     FORCED = "forced update"
     DELETED = "deleted"
+    MOVED = "alias moved"
+    PUBLISHED = "published"
     NOT_FAST_FORWARD = "non-fast-forward"
     TAG_EXISTS = "already exists"
     CHECKED_OUT = "checked out there"
+    PROTECTED = "published, and stays"
 
     @property
     def is_rejected(self) -> bool:
         """Whether the ref stays as it is, against the user's wish."""
-        return self in (Outcome.NOT_FAST_FORWARD, Outcome.TAG_EXISTS, Outcome.CHECKED_OUT)
+        return self in (Outcome.NOT_FAST_FORWARD, Outcome.TAG_EXISTS, Outcome.CHECKED_OUT, Outcome.PROTECTED)
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """The ref *target* is to get the value *new* of *source*, None to go; with *force*, whatever it was."""
+    """The ref *target* is to get the value *new* of *source*, None to go; with *force*, whatever it was.
+
+    With *publish*, a tag is to stay there for ever; with *create*, it must not be there yet, at whatever value.
+    *known* is what both sides last had as the value of an alias: from there it may move.
+    """
 
     source: str
     target: str
     new: ObjectId | None
     force: bool = False
+    publish: bool = False
+    create: bool = False
+    known: ObjectId | None = None
+
+    @property
+    def hex(self) -> str | None:
+        """The value as the log has it."""
+        return _hex(self.new)
 
 
 class RefUpdate(msgspec.Struct, frozen=True):
-    """The ref *target* goes from *old* to *new*, None where it is not there, because *source* is there."""
+    """The ref *target* goes from *old* to *new*, None where it is not there, because *source* is there.
+
+    With *publish*, it stays there.
+    """
 
     source: str
     target: str
     old: ObjectId | None
     new: ObjectId | None
     outcome: Outcome
+    publish: bool = False
 
     @property
     def is_change(self) -> bool:
@@ -90,7 +110,11 @@ def values_of(updates: Iterable[RefUpdate]) -> list[ObjectId]:
 
 def changes_of(updates: Iterable[RefUpdate]) -> list[RefChange]:
     """Return *updates* as the log has them."""
-    return [RefChange(update.target, _hex(update.old), _hex(update.new)) for update in updates if update.is_change]
+    return [
+        RefChange(update.target, _hex(update.old), _hex(update.new), publish=update.publish)
+        for update in updates
+        if update.is_change
+    ]
 
 
 def _hex(value: ObjectId | None) -> str | None:
@@ -111,25 +135,35 @@ def judge(objects: ObjectDatabase, state: State, wishes: Iterable[Wish], *, work
     """
     updates = []
     for wish in wishes:
-        value = state.value(wish.target)
-        old = None if value is None else ObjectId.from_hex(value)
-        outcome = _judge(objects, wish, old)
+        found = state.refs.get(wish.target)
+        old = None if found is None else ObjectId.from_hex(found.value)
+        outcome = _judge(objects, wish, old, is_published=found is not None and found.published)
         if outcome is not Outcome.UNCHANGED and wish.target == worked_on:
             outcome = Outcome.CHECKED_OUT
-        updates.append(RefUpdate(wish.source, wish.target, old, wish.new, outcome))
+        updates.append(RefUpdate(wish.source, wish.target, old, wish.new, outcome, wish.publish))
     return updates
 
 
-def _judge(objects: ObjectDatabase, wish: Wish, old: ObjectId | None) -> Outcome:
+def _judge(objects: ObjectDatabase, wish: Wish, old: ObjectId | None, *, is_published: bool) -> Outcome:
+    if wish.create and old is not None:
+        return Outcome.TAG_EXISTS
     if old == wish.new:
-        return Outcome.UNCHANGED
+        return Outcome.PUBLISHED if wish.publish and not is_published else Outcome.UNCHANGED
+    if is_published:
+        return Outcome.PROTECTED
     if wish.new is None:
         return Outcome.DELETED
     if old is None:
         return Outcome.NEW
-    is_tag = wish.target.startswith(TAGS)
-    if not is_tag and moves_forward(objects, old, wish.new):
+    if wish.target.startswith(TAGS):
+        return _judge_tag(objects, wish, old, wish.new)
+    if moves_forward(objects, old, wish.new):
         return Outcome.FAST_FORWARD
-    if wish.force:
-        return Outcome.FORCED
-    return Outcome.TAG_EXISTS if is_tag else Outcome.NOT_FAST_FORWARD
+    return Outcome.FORCED if wish.force else Outcome.NOT_FAST_FORWARD
+
+
+def _judge_tag(objects: ObjectDatabase, wish: Wish, old: ObjectId, new: ObjectId) -> Outcome:
+    # An alias is there to be moved, but for what is not known of it: somebody else may have moved it meanwhile.
+    if is_alias(wish.target) and not wish.publish and (old == wish.known or moves_forward(objects, old, new)):
+        return Outcome.MOVED
+    return Outcome.FORCED if wish.force else Outcome.TAG_EXISTS
