@@ -95,6 +95,7 @@ _HINTS: Final[dict[str, str]] = {
     "NothingToCommitError": "to stage what changed, run `dsvc add`; `dsvc status` shows what that is",
     "ObjectNotFoundError": _FSCK,
     "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
+    "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
     "TlsError": "check the address, and the certificate of the service; a private one's is named by `AWS_CA_BUNDLE` or "
@@ -102,6 +103,7 @@ _HINTS: Final[dict[str, str]] = {
     "UnknownInputError": "if a remote has it, run `dsvc fetch`; if it is elsewhere, write NAME@ID, with all 64 digits",
     "UnnamedInputError": "write NAME@ID",
     "UnreachableError": "check the address and the network, then run the same command again; nothing was lost",
+    "VersionTakenError": "to publish another version, run `dsvc publish NAME --next patch`",
     "UnsavedChangesError": "to remove them all the same, use `dsvc rm --force`; to keep the files, `--cached`",
     "UnsupportedFormatError": "a newer dsvc wrote this; update yours",
     "NoSpaceError": "free some room, then run the same command again; nothing was lost",

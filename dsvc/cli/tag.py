@@ -14,6 +14,7 @@ from dsvc.history.commits import Commits
 from dsvc.history.numbers import version_key
 from dsvc.history.revisions import peel, resolve, resolve_any
 from dsvc.history.tags import TagRef, create_tag, delete_tag, list_tags, read_tag
+from dsvc.history.versions import alias_name
 from dsvc.history.walk import ancestors, is_ancestor
 from dsvc.log.refs import short_name
 from dsvc.log.state import State
@@ -55,6 +56,7 @@ def command(
     ] = (),
     file: Annotated[Path | None, option("-F", "--file", help="Take the message from *FILE*; `-` is stdin.")] = None,
     force: Annotated[bool, option("-f", "--force", help="Move the tag if it exists.")] = False,
+    alias: Annotated[bool, option("--alias", help="Make or move an alias, such as *DATASET*`@prod`.")] = False,
     delete: Annotated[bool, option("-d", "--delete", help="Delete tags.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -66,7 +68,10 @@ def command(
 
     A release of a dataset is a tag called *DATASET*`@`*VERSION*, such as `vision/imagenet@1.2.0`.
 
-    A published tag can be neither moved nor deleted. `dsvc undo` brings a deleted tag back.
+    An alias is a tag called *DATASET*`@`*WORD*, by a word that is no number, such as `prod`. `--alias` moves it to
+    another version wherever it was, and `dsvc push` moves it on the remote.
+
+    A published tag can be neither moved nor deleted, see dsvc-publish(1). `dsvc undo` brings a deleted tag back.
 
     Examples:
         $ dsvc tag -m "first release" vision/imagenet@1.0.0
@@ -74,6 +79,7 @@ def command(
         vision/imagenet@1.10.0
         vision/imagenet@1.9.0
         $ dsvc tag -n
+        $ dsvc tag --alias vision/imagenet@prod vision/imagenet@1.9.0
 
     Exit status:
         4 there is no such tag or version
@@ -81,13 +87,17 @@ def command(
         10 the tag is published
 
     See also:
-        dsvc-branch(1), dsvc-show(1), dsvc-undo(1), dsvc-revisions(7)
+        dsvc-publish(1), dsvc-branch(1), dsvc-show(1), dsvc-undo(1), dsvc-revisions(7)
     """
     console.set_quiet(quiet)
     worktree = open_worktree()
     state = worktree.store.state()
     conditions = (contains, merged, points_at)
-    makes = annotate or bool(message) or file is not None or force
+    is_annotated = annotate or bool(message) or file is not None
+    makes = is_annotated or force or alias
+    if alias and (is_annotated or delete):
+        text = "an alias has no message" if is_annotated else "`-d` alone deletes an alias"
+        raise UsageError(text)
     if delete:
         if not names:
             text = "tag name required"
@@ -98,10 +108,13 @@ def command(
         with console.pager(worktree.config):
             _print(_sorted(_filtered(worktree, state, names, conditions), sort), lines or 0, json=json)
     else:
-        _create(worktree, state, names, _message(worktree, names, message, file, wanted=annotate), force=force)
+        body = _message(worktree, names, message, file, wanted=annotate)
+        _create(worktree, state, names, body, force=force, alias=alias)
 
 
-def _create(worktree: Worktree, state: State, names: Sequence[str], message: str | None, *, force: bool) -> None:
+def _create(
+    worktree: Worktree, state: State, names: Sequence[str], message: str | None, *, force: bool, alias: bool
+) -> None:
     if not names:
         text = "tag name required"
         raise UsageError(text)
@@ -111,8 +124,11 @@ def _create(worktree: Worktree, state: State, names: Sequence[str], message: str
     revision = names[1] if len(names) == 2 else "HEAD"
     head = read_head(worktree, state)
     target = resolve_any(worktree.store, state, revision, head=head)
-    before = create_tag(worktree.store, names[0], target, message=message, force=force)
-    if before is not None:
+    if alias:
+        alias_name(names[0])
+        target = peel(worktree.store, target)
+    before = create_tag(worktree.store, names[0], target, message=message, force=force or alias)
+    if before is not None and before != target.id.hex():
         console.say(f"Updated tag '{names[0]}' (was {before[:10]})")
 
 

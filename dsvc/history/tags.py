@@ -24,14 +24,15 @@ __all__ = [
     "delete_tag",
     "list_tags",
     "read_tag",
+    "tag_object",
 ]
 
 
 class TagExistsError(AlreadyExistsError):
     """The name is taken."""
 
-    def __init__(self, ref: str) -> None:
-        super().__init__(f"tag '{short_name(ref)}' already exists")
+    def __init__(self, ref: str, where: str | None = None) -> None:
+        super().__init__(f"tag '{short_name(ref)}' already exists" + (f" on {where}" if where else ""))
         self.ref = ref
 
 
@@ -123,11 +124,7 @@ def create_tag(
     _check_free(store.state(), ref, force=force)
     value, sealed = target.id, list[Sealed]()
     if message is not None:
-        time, offset = store.context.now()
-        writer = store.writer()
-        tag = Tag(FORMAT_VERSION, bytes(target.id), name, store.context.author(), time, offset, message)
-        value = writer.write(Kind.TAG, encode(tag))
-        sealed = [writer.seal()]
+        value, sealed = tag_object(store, name, target, message)
     before: list[str | None] = []
 
     def build(state: State) -> Sequence[RefChange] | None:
@@ -138,6 +135,15 @@ def create_tag(
 
     store.publish(build, sealed)
     return before[-1]
+
+
+def tag_object(store: Store, name: str, target: Target, message: str) -> tuple[ObjectId, list[Sealed]]:
+    """Return the id of a new tag object, and what is to be published with the first ref to it."""
+    time, offset = store.context.now()
+    writer = store.writer()
+    tag = Tag(FORMAT_VERSION, bytes(target.id), name, store.context.author(), time, offset, message)
+    value = writer.write(Kind.TAG, encode(tag))
+    return value, [writer.seal()]
 
 
 def _check_free(state: State, ref: str, *, force: bool) -> None:
