@@ -210,3 +210,7 @@ def test_clearml_links_missing_without_error__an_external_file_is_looked_for_and
         b"short": Problem.CHANGED,
         b"unread": Problem.UNVERIFIED,
     }
+    (folder / "changed").unlink()
+    (folder / "short").unlink()
+    there = verify(os.fsencode(folder), tree, Scope(linked=False), Check())
+    assert {finding.path for finding in there} == {b"unread"}

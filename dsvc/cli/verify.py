@@ -50,7 +50,8 @@ def command(
     there and not in it. Only what a `.dsvcignore` in *DIR* ignores is not told as extra. What was remembered of files
     is not believed, as `dsvc status` does. With several processors, several files are read at once.
 
-    Of a file that is kept elsewhere, and that nobody has read yet, only the size is known; it is told as unverified.
+    A link (see dsvc-link(1)) has no file in the worktree, and is to have one in any other folder. Of one whose content
+    nobody has read yet, only the size is known; it is told as unverified.
 
     Examples:
         $ dsvc verify
@@ -77,7 +78,9 @@ def command(
         if next(tree.entries(place), None) is None:
             message = f"{quote_path(place)} is not in `{revision}`"
             raise Failure(message, code=_NOT_FOUND)
-    scope = Scope(place, Pathspec(path.strip(b"/") for path in paths or ()), quick=quick, extra=extra)
+    pathspec = Pathspec(path.strip(b"/") for path in paths or ())
+    linked = not folder.samefile(history.worktree.root)
+    scope = Scope(place, pathspec, quick=quick, extra=extra, linked=linked)
     check, problems = Check(), Counter[Problem]()
     with progress_bar() as progress:
         hands = workers(history.worktree.config, jobs)

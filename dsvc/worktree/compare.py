@@ -39,16 +39,17 @@ class Difference(NamedTuple):
 
 
 def differences(
-    root: bytes, expected: Expected, pathspec: Pathspec, *, everything: bool = False
+    root: bytes, expected: Expected, pathspec: Pathspec, *, everything: bool = False, linked: bool = False
 ) -> Iterator[Difference]:
     """Yield what differs, or may differ, between the rows of *expected* and the files below *root*.
 
     What the rows vouch for is passed over. Ignored files that are not staged are yielded,
-    marked; with *everything*, nothing is ignored.
+    marked; with *everything*, nothing is ignored. The content of an external entry is elsewhere, so it has no file to
+    be missed, but with *linked*.
     """
     ignored = None if everything else IgnoredPaths(root)
     for folder in pathspec.folders:
-        found = _join(root, expected.rows(folder), _look(root, folder, ignored))
+        found = _join(root, expected.rows(folder), _look(root, folder, ignored), linked=linked)
         if pathspec.patterns:
             found = (difference for difference in found if pathspec.matches(difference.path))
         yield from found
@@ -70,7 +71,7 @@ def _look(root: bytes, path: bytes, ignored: IgnoredPaths | None) -> Iterator[Li
         yield path, found_from_stat(path, status).kind, is_ignored
 
 
-def _join(root: bytes, rows: Iterator[Row], files: Iterator[Listed]) -> Iterator[Difference]:
+def _join(root: bytes, rows: Iterator[Row], files: Iterator[Listed], *, linked: bool) -> Iterator[Difference]:
     row = next(rows, None)
     hidden = b"\0"  # the ignored folder that was passed over last
     prefix = os.path.join(root, b"")
@@ -83,7 +84,7 @@ def _join(root: bytes, rows: Iterator[Row], files: Iterator[Listed]) -> Iterator
         while row is not None and row[0] < key:
             # A folder that was empty, and has something in it now, is still there.
             if not key.startswith(row[0] + b"\0") or entry_from_row(row[0], row[2]).kind != EntryKind.FOLDER:
-                yield from _not_seen(root, row, hidden)
+                yield from _not_seen(root, row, hidden, linked=linked)
             row = next(rows, None)
         if ignored and kind == EntryKind.FOLDER:
             hidden = key + b"\0"
@@ -94,13 +95,13 @@ def _join(root: bytes, rows: Iterator[Row], files: Iterator[Listed]) -> Iterator
             status = os.lstat(prefix + path)
         except OSError:
             # It went since its folder was read; or it cannot be told, and then this fails again.
-            yield from _not_seen(root, row, b"")
+            yield from _not_seen(root, row, b"", linked=linked)
         else:
             if row[1] != fingerprint(status):
                 yield from _seen(row, found_from_stat(path, status))
         row = next(rows, None)
     while row is not None:
-        yield from _not_seen(root, row, hidden)
+        yield from _not_seen(root, row, hidden, linked=linked)
         row = next(rows, None)
 
 
@@ -121,14 +122,13 @@ def _seen(row: Row, found: Found) -> Iterator[Difference]:
             yield Difference(found.path, staged, found)
 
 
-def _not_seen(root: bytes, row: Row, hidden: bytes) -> Iterator[Difference]:
+def _not_seen(root: bytes, row: Row, hidden: bytes, *, linked: bool) -> Iterator[Difference]:
     staged = entry_from_row(row[0], row[2])
     # What was added by force in an ignored folder is followed all the same.
     status = look_up(root, staged.path) if row[0].startswith(hidden) else None
     if status is not None:
         yield from _seen(row, found_from_stat(staged.path, status))
-    elif staged.kind != EntryKind.EXTERNAL:
-        # The content of an external entry is elsewhere: it has no file to be missed.
+    elif linked or staged.kind != EntryKind.EXTERNAL:
         yield Difference(staged.path, staged, None)
 
 

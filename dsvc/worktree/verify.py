@@ -61,13 +61,15 @@ class Finding(msgspec.Struct, frozen=True):
 class Scope(msgspec.Struct, frozen=True):
     """What is compared: of the version, what is below *prefix*; and of that and of the folder, what *pathspec* means.
 
-    With *quick*, sizes stand for content; without *extra*, what the version has not is no matter.
+    With *quick*, sizes stand for content; without *extra*, what the version has not is no matter. With *linked*, links
+    are to have files, as they have in a copy; in a worktree they have none.
     """
 
     prefix: bytes = b""
     pathspec: Pathspec = msgspec.field(default_factory=Pathspec)
     quick: bool = False
     extra: bool = True
+    linked: bool = True
 
 
 class Check(msgspec.Struct):
@@ -95,7 +97,7 @@ def verify(
         StorageError: A folder cannot be read.
     """
     expected = _Rows(tree, scope.prefix)
-    found = differences(root, expected, scope.pathspec)
+    found = differences(root, expected, scope.pathspec, linked=scope.linked)
     totals = tree.totals(scope.prefix)
     progress.start("verify", files=totals.files, size=0 if scope.quick else totals.size)
     for findings, files, size in _hashed(root, _batches(found, expected, scope, check), workers):
