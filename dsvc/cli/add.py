@@ -1,6 +1,5 @@
 """dsvc add: stage the content of files."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from dsvc.cli import console
@@ -12,8 +11,7 @@ from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
 from dsvc.model.paths import display_path, path_key
-from dsvc.worktree.add import Added, What, add, preview, select
-from dsvc.worktree.scan import Found
+from dsvc.worktree.add import Added, Selection, What, add, preview, select
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command", "summary"]
@@ -41,7 +39,8 @@ def command(
     read again, and what is stored already, under whatever name, is not stored again.
 
     Empty folders are staged too. Sockets, pipes and devices are passed over with a warning.
-    Files that `.dsvcignore` names are left alone; to name one of them is an error, unless with `-f`.
+    Files that `.dsvcignore` names are left alone; to name one of them is an error, unless with `-f`. In a sparse
+    worktree, what is outside stays in the next commit as it is; see dsvc-sparse(1).
 
     If a file cannot be read, or does not keep still while it is read, nothing is staged.
 
@@ -54,6 +53,7 @@ def command(
         2 a path is ignored, outside the repository, or nothing that can be stored
         4 a path matches no file
         6 a file changes while it is read
+        10 a path is outside of what a sparse worktree has
 
     See also:
         dsvc-status(1), dsvc-restore(1), dsvc-commit(1)
@@ -76,21 +76,26 @@ def command(
     what = What(pathspec, tracked_only=update, removals=all is not False, force=force)
     if dry_run:
         selection = select(worktree, state, what)
-        _warn_of_skipped(worktree, selection.skipped)
+        _warn(worktree, selection)
         _tell(worktree, preview(worktree.root_bytes, selection))
         return
     with progress_bar() as progress:
         added = add(worktree, state, what, workers=workers(worktree.config, jobs), progress=progress)
-    _warn_of_skipped(worktree, added.skipped)
+    _warn(worktree, added)
     if verbose:
         changes = [(path, entry is not None) for path, entry in added.edits]
         _tell(worktree, sorted(changes, key=lambda change: path_key(change[0])))
     console.say(summary(added))
 
 
-def _warn_of_skipped(worktree: Worktree, skipped: Sequence[Found]) -> None:
-    for found in skipped:
+def _warn(worktree: Worktree, done: Added | Selection) -> None:
+    for found in done.skipped:
         console.warn(f"{shown_path(worktree.root, found.path)} is neither a file, a link nor a folder; it is left out")
+    if done.outside:
+        first = shown_path(worktree.root, done.outside[0])
+        count = console.plural(len(done.outside), "file")
+        console.warn(f"left out, as this worktree is sparse: {count}, such as {first}")
+        console.hint("to have a file or folder in it, run `dsvc sparse add PATH`, then add it")
 
 
 def _tell(worktree: Worktree, changes: list[tuple[bytes, bool]]) -> None:

@@ -13,6 +13,7 @@ from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import remote_hints, transferred
 from dsvc.cli.options import Jobs, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
+from dsvc.cli.sparse import warn_of_nothing
 from dsvc.cli.workers import begun, workers
 from dsvc.config import Value, parse_value, set_value
 from dsvc.log.refs import HEADS, short_name
@@ -23,6 +24,7 @@ from dsvc.storage.settings import read_settings
 from dsvc.transport.address import folder_of, open_backend, redact, resolve_address
 from dsvc.transport.clone import Cloned, choose_head, clone
 from dsvc.transport.remote import Remote, check_remote_name, find_remote
+from dsvc.worktree.sparse_set import EVERYTHING, SparseSet, sparse_set, write_sparse_set
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
@@ -42,6 +44,9 @@ def command(
         str | None, option("-b", "--branch", metavar="NAME", help="Check out the branch or tag *NAME*.")
     ] = None,
     data: Annotated[bool, option("--data", help="Get the data of all versions.")] = False,
+    sparse: Annotated[
+        tuple[str, ...], option("--sparse", metavar="PATH", help="Write only the files at and below *PATH*.")
+    ] = (),
     no_checkout: Annotated[bool, option("-n", "--no-checkout", help="Write no files, and get no data.")] = False,
     origin: Annotated[str, option("-o", "--origin", metavar="NAME", help="Call the remote *NAME*.")] = "origin",
     no_hardlinks: Annotated[
@@ -61,6 +66,9 @@ def command(
     Only their data comes. That of other versions is read from the remote when it is needed, and then kept: by
     dsvc-switch(1), dsvc-cat(1) or dsvc-diff(1), say. `dsvc fetch --data` gets it before that. See dsvc-concepts(7).
 
+    With `--sparse`, once or several times, the worktree has only the files at and below some paths, as after
+    dsvc-sparse(1), and only their data comes.
+
     With `--data`, the data of all versions comes at once, and the clone never needs the remote again.
 
     *ADDRESS* is the folder of a repository, or of a store that was pushed to, or one of the others in dsvc-remotes(7);
@@ -75,18 +83,20 @@ def command(
         $ dsvc clone -b v1.2 ../images old-images
         $ dsvc clone -c remote.origin.profile=work s3://bucket/images
         $ dsvc clone --data /mnt/nas/images
+        $ dsvc clone --sparse train --sparse labels.csv /mnt/nas/images
 
     Exit status:
         5 the folder exists, and is not empty
 
     See also:
-        dsvc-pull(1), dsvc-remote(1), dsvc-init(1)
+        dsvc-pull(1), dsvc-sparse(1), dsvc-remote(1), dsvc-init(1)
     """
     console.set_quiet(quiet)
     full = resolve_address(address, Path.cwd())
     check_remote_name(origin)
     root = Path(os.path.normpath(Path.cwd() / (folder or _default_folder(full))))
     wanted = dict(map(_setting, settings))
+    part = sparse_set([os.path.normpath(os.fsencode(path)) for path in sparse]) if sparse else EVERYTHING
     config = session.load_config()
     config = msgspec.structs.replace(config, flags={**config.flags, **wanted})
     context = session.make_context(config)
@@ -101,7 +111,7 @@ def command(
     _check_free(root, full)
     console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
     promisor: dict[str, Value] = {} if data else {f"remote.{origin}.promisor": True}
-    worktree = _make(root, full, origin, promisor | wanted)
+    worktree = _make(root, full, origin, promisor | wanted, part)
     other = find_remote(worktree.config, worktree.control, origin, worktree.store.context)
     try:
         with remote_hints(origin, full), progress_bar() as progress:
@@ -118,6 +128,8 @@ def command(
     except BaseException:
         console.hint(f"what has come is kept in {quote_path(os.fsencode(root))}: run the same again to go on")
         raise
+    if not no_checkout:
+        warn_of_nothing(worktree.staged_tree(worktree.store.state()), part.named)
     _set_upstream(worktree, origin, cloned)
     (worktree.control / _MARK).unlink(missing_ok=True)
     _report(cloned)
@@ -148,7 +160,7 @@ def _setting(text: str) -> tuple[str, Value]:
     return key, parse_value(key, value)
 
 
-def _make(root: Path, full: str, origin: str, settings: Mapping[str, Value]) -> Worktree:
+def _make(root: Path, full: str, origin: str, settings: Mapping[str, Value], part: SparseSet) -> Worktree:
     control = root / ".dsvc"
     try:
         make_folder(control)
@@ -159,6 +171,8 @@ def _make(root: Path, full: str, origin: str, settings: Mapping[str, Value]) -> 
         create_repository(root, session.make_context(session.load_config()), store_id=session.nonce())
     for key, value in (*settings.items(), (f"remote.{origin}.url", full)):
         set_value(control / "config.toml", key, value)
+    if part:
+        write_sparse_set(control, part)
     config = session.load_config(control)
     return open_worktree(control, session.make_context(config), config)
 

@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "mv": Entry("change", "Move or rename files, folders and links"),
     "restore": Entry("change", "Restore files, or what is staged of them"),
     "link": Entry("change", "Link to content that stays elsewhere"),
+    "sparse": Entry("change", "Have files of only some folders in the worktree"),
     "unlock": Entry("change", "Make files writable that share their bytes with the cache"),
     "status": Entry("examine", "Show what changed since the last commit"),
     "log": Entry("examine", "Show the commits"),

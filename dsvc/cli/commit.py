@@ -16,7 +16,7 @@ from dsvc.cli.paths import shown_path
 from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_pathspec
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
-from dsvc.cli.status_text import Place, long_lines, read_place
+from dsvc.cli.status_text import Others, Place, long_lines, read_place
 from dsvc.cli.workers import workers
 from dsvc.history.diff import Change, ChangeKind, count_changes
 from dsvc.history.inputs import read_input
@@ -301,7 +301,7 @@ def _planned(worktree: Worktree, state: State, plan: _Plan) -> Status:
 
 def _status_lines(worktree: Worktree, status: Status, place: Place) -> list[str]:
     untracked = list(collapse_untracked(worktree.stat_cache, status.untracked))
-    return list(long_lines(status, place, lambda path: shown_path(worktree.root, path), untracked=untracked))
+    return list(long_lines(status, place, lambda path: shown_path(worktree.root, path), Others(untracked)))
 
 
 def _print_status(worktree: Worktree, status: Status, place: Place) -> None:

@@ -94,6 +94,7 @@ _HINTS: Final[dict[str, str]] = {
     "NoCredentialsError": "see dsvc-remotes(7) for where they come from, or name a profile in `remote.NAME.profile`",
     "NothingToCommitError": "to stage what changed, run `dsvc add`; `dsvc status` shows what that is",
     "ObjectNotFoundError": _FSCK,
+    "OutsideSparseError": "to have it in the worktree, run `dsvc sparse add PATH`; `dsvc sparse` lists what it has",
     "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
     "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",

@@ -240,7 +240,6 @@ def _failure(plan: _Plan, taken: Snapshot, head: ObjectId, error: DsvcError | OS
 
 def _line(plan: _Plan, taken: Snapshot, head: ObjectId | None, exchange: Exchange | None) -> str:
     size = f" ({console.format_size(taken.size)})" if taken.size else ""
-    left_out = console.plural(taken.left_out, "socket, pipe or device", "sockets, pipes and devices")
     if exchange is not None:
         rest: str | None = pushed(exchange, plan.remote or "")
     elif head is None:
@@ -248,7 +247,12 @@ def _line(plan: _Plan, taken: Snapshot, head: ObjectId | None, exchange: Exchang
     else:
         rest = "there is no remote to push to" if plan.push else None
     where = short_name(plan.branch) if head is None else f"{short_name(plan.branch)} {head.short}"
-    return line(where, told_changes(taken.counts) + size, f"left out {left_out}" if taken.left_out else None, rest)
+    left_out = [
+        (taken.left_out, "socket, pipe or device", "sockets, pipes and devices"),
+        (taken.outside, "file outside of the sparse worktree", "files outside of the sparse worktree"),
+    ]
+    passed = [f"left out {console.plural(*each)}" for each in left_out if each[0]]
+    return line(where, told_changes(taken.counts) + size, *passed, rest)
 
 
 def _print_json(
@@ -260,7 +264,12 @@ def _print_json(
 ) -> None:
     record: dict[str, object] = {"branch": short_name(plan.branch), "commit": None if head is None else head.hex()}
     record |= {"message": taken.made.commit.message if taken.made else None, "size": taken.size}
-    record |= {"left_out": taken.left_out, "remote": plan.remote, "pushed": exchange is not None}
+    record |= {
+        "left_out": taken.left_out,
+        "outside": taken.outside,
+        "remote": plan.remote,
+        "pushed": exchange is not None,
+    }
     if exchange is not None:
         record |= {"commits": exchange.commits, "objects": exchange.objects, "sent_bytes": exchange.sent}
     if error is not None:

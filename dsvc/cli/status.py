@@ -1,6 +1,6 @@
 """dsvc status: what changed since the last commit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 from dsvc.cli import console
@@ -8,8 +8,8 @@ from dsvc.cli.options import Json, NullTerminated, argument, option
 from dsvc.cli.paths import shown_path
 from dsvc.cli.pathspec import read_pathspec
 from dsvc.cli.session import open_worktree
-from dsvc.cli.status_text import Line, Place, joined, long_lines, place_line, read_place
-from dsvc.model.paths import display_path, quote_path
+from dsvc.cli.status_text import Line, Others, Place, joined, long_lines, place_line, read_place
+from dsvc.model.paths import display_path, path_key, quote_path
 from dsvc.worktree.status import Status, collapse_untracked, read_status
 from dsvc.worktree.worktree import Worktree
 
@@ -60,15 +60,16 @@ def command(
     status = read_status(worktree, state, pathspec)
     place = read_place(worktree, state)
     new = _untracked(worktree, status, untracked)
+    outside = [] if untracked == "no" else status.outside
     hidden = status.ignored if ignored else []
     if json:
-        _print_json(status, place, new, hidden)
+        _print_json(status, place, {"untracked": new, "outside": outside, "ignored": hidden})
     elif short or porcelain or null:
         printer = _Short(worktree, from_root=bool(porcelain or null), null=null)
-        printer.print(status, place if branch else None, new, hidden)
+        printer.print(status, place if branch else None, sorted([*new, *outside], key=path_key), hidden)
     else:
-        lines = long_lines(status, place, lambda path: shown_path(worktree.root, path), untracked=new, ignored=hidden)
-        for line in lines:
+        others = Others(new, outside, hidden)
+        for line in long_lines(status, place, lambda path: shown_path(worktree.root, path), others):
             console.out(line)
 
 
@@ -115,7 +116,7 @@ class _Short:
         return letters if self._from_root or not letters.strip() else console.paint(letters, colour)
 
 
-def _print_json(status: Status, place: Place, untracked: Sequence[bytes], ignored: Sequence[bytes]) -> None:
+def _print_json(status: Status, place: Place, others: Mapping[str, Sequence[bytes]]) -> None:
     upstream = place.upstream
     console.out_json(
         {
@@ -136,6 +137,6 @@ def _print_json(status: Status, place: Place, untracked: Sequence[bytes], ignore
         if line.old_path is not None:
             record |= {f"old_{key}": value for key, value in console.json_path(line.old_path).items()}
         console.out_json(record)
-    for kind, paths in (("untracked", untracked), ("ignored", ignored)):
+    for kind, paths in others.items():
         for path in paths:
             console.out_json({"kind": kind, **console.json_path(path)})

@@ -13,7 +13,7 @@ from dsvc.worktree.session import BRANCHES, Session
 from dsvc.worktree.status import Status
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Line", "Place", "Upstream", "joined", "long_lines", "place_line", "read_place"]
+__all__ = ["Line", "Others", "Place", "Upstream", "joined", "long_lines", "place_line", "read_place"]
 
 Show = Callable[[bytes], str]
 
@@ -24,6 +24,14 @@ _WORDS: Final = {
     ChangeKind.RENAMED: "renamed:",
     ChangeKind.TYPE_CHANGED: "typechange:",
 }
+
+
+_OTHERS: Final = ("Untracked files:", "Outside of this sparse worktree:", "Ignored files:")
+_HINTS: Final = (
+    'use "dsvc add <file>..." to include in what will be committed',
+    'use "dsvc sparse add <path>..." to have a file or folder in it',
+    'use "dsvc add -f <file>..." to include in what will be committed',
+)
 
 
 class Upstream(NamedTuple):
@@ -41,6 +49,14 @@ class Place(NamedTuple):
     commit: ObjectId | None
     upstream: Upstream | None
     session: Session
+
+
+class Others(NamedTuple):
+    """Paths that are in no version: *untracked*, *outside* of a sparse worktree, and *ignored* ones."""
+
+    untracked: Sequence[bytes] = ()
+    outside: Sequence[bytes] = ()
+    ignored: Sequence[bytes] = ()
 
 
 class Line(NamedTuple):
@@ -114,9 +130,7 @@ def place_line(place: Place) -> str:
     return f"## {place.branch}...{place.upstream.name}{f' [{apart}]' if apart else ''}"
 
 
-def long_lines(
-    status: Status, place: Place, show: Show, *, untracked: Sequence[bytes], ignored: Sequence[bytes] = ()
-) -> Iterator[str]:
+def long_lines(status: Status, place: Place, show: Show, others: Others) -> Iterator[str]:
     """Yield what people read, line by line; paths are printed by *show*."""
     yield from _head_lines(place)
     if status.staged:
@@ -135,16 +149,12 @@ def long_lines(
         yield '  (use "dsvc restore <file>..." to discard changes in the working folder)'
         yield from _change_lines(status.unstaged, show, "red")
         yield ""
-    if untracked:
-        yield "Untracked files:"
-        yield '  (use "dsvc add <file>..." to include in what will be committed)'
-        yield from (f"\t{console.paint(show(path), 'red')}" for path in untracked)
-        yield ""
-    if ignored:
-        yield "Ignored files:"
-        yield '  (use "dsvc add -f <file>..." to include in what will be committed)'
-        yield from (f"\t{console.paint(show(path), 'red')}" for path in ignored)
-        yield ""
+    for paths, heading, hint in zip(others, _OTHERS, _HINTS, strict=True):
+        if paths:
+            yield heading
+            yield f"  ({hint})"
+            yield from (f"\t{console.paint(show(path), 'red')}" for path in paths)
+            yield ""
     if not status.staged and (last := _last_line(status, place)):
         yield last
 

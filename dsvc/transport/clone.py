@@ -75,7 +75,7 @@ def clone(
     if not data:
         worktree.store.promise(Promise(worktree.store, [remote], link=link))
     first = None
-    if checkout and chosen is not None and isinstance(there.backend, LocalFiles):
+    if checkout and chosen is not None and not worktree.sparse and isinstance(there.backend, LocalFiles):
         # Of a folder, all comes at one go; far away, metadata is walked where it was brought to.
         first = peel(there.objects, chosen[1])[1]
     options = FetchOptions(tags=True, link=link, data=data, data_of=first, threads=max(1, workers.jobs))

@@ -19,9 +19,10 @@ from dsvc.worktree.compare import differences
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import Found, UnsupportedFileError, look_up
 from dsvc.worktree.session import refuse_interrupted
+from dsvc.worktree.sparse_set import EVERYTHING, SparseSet
 from dsvc.worktree.stage import Edit, stage
 from dsvc.worktree.stat_cache import StatCache, entry_from_row
-from dsvc.worktree.status import is_changed, staged_cache
+from dsvc.worktree.status import is_changed, is_outside, staged_cache
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
@@ -62,13 +63,15 @@ class IgnoredPathError(InvalidInputError):
 class Selection(msgspec.Struct):
     """What an `add` is about to do: paths to read, staged paths to remove, and what it passes over.
 
-    *skipped* holds sockets, pipes and devices that were met, not named.
+    *skipped* holds sockets, pipes and devices that were met, not named; *outside* files that a sparse worktree should
+    leave out.
     """
 
     read: list[Found] = []
     staged: dict[bytes, Entry] = {}
     removed: list[bytes] = []
     skipped: list[Found] = []
+    outside: list[bytes] = []
 
 
 class Added(msgspec.Struct, frozen=True):
@@ -85,6 +88,7 @@ class Added(msgspec.Struct, frozen=True):
     raw: int = 0
     stored: int = 0
     skipped: Sequence[Found] = ()
+    outside: Sequence[bytes] = ()
 
     @property
     def removed(self) -> int:
@@ -115,16 +119,22 @@ class What(msgspec.Struct, frozen=True):
 
 
 class Selecting:
-    """One walk over what differs between the files below *root* and *cache*, and what is to be checked at its end."""
+    """One walk over what differs between the files below *root* and *cache*, and what is to be checked at its end.
 
-    def __init__(self, root: bytes, cache: StatCache, what: What) -> None:
+    *sparse* is what the cache has all of.
+    """
+
+    def __init__(self, root: bytes, cache: StatCache, what: What, sparse: SparseSet = EVERYTHING) -> None:
+        sparse.refuse_outside(word for word in what.pathspec.words if word not in what.pathspec.patterns)
         self._root = root
+        self._sparse = sparse
         self._what = what
         self._cache = cache
         self._unmatched = dict.fromkeys(what.pathspec.words)
         self._folders: set[bytes] = set()
         self.removed: list[bytes] = []
         self.skipped: list[Found] = []
+        self.outside: list[bytes] = []
 
     def files(self) -> Iterator[tuple[Found, Entry | None]]:
         """Yield what is to be read, with its staged entry; `removed` and `skipped` are complete after that.
@@ -137,9 +147,15 @@ class Selecting:
         what, pathspec = self._what, self._what.pathspec
         ignored: list[bytes] = []
         last = b""
-        for path, staged, found, is_ignored in differences(self._root, self._cache, pathspec, everything=what.force):
+        sparse = self._sparse
+        for difference in differences(self._root, self._cache, pathspec, everything=what.force):
+            path, staged, found, is_ignored = difference
             if self._unmatched and (found is None or not is_ignored):
                 self._match(path)
+            if sparse and not sparse.covers(path):
+                if is_outside(difference):
+                    self.outside.append(path)
+                continue
             if found is None:
                 if what.removals:
                     self.removed.append(path)
@@ -163,7 +179,7 @@ class Selecting:
 
     def all(self) -> Selection:
         """Return all of it, as `files` yields it."""
-        selection = Selection(removed=self.removed, skipped=self.skipped)
+        selection = Selection(removed=self.removed, skipped=self.skipped, outside=self.outside)
         for found, staged in self.files():
             selection.read.append(found)
             if staged is not None:
@@ -199,7 +215,7 @@ class Selecting:
 
 def _selecting(worktree: Worktree, state: State, what: What) -> Selecting:
     refuse_interrupted(worktree.session(state))
-    return Selecting(worktree.root_bytes, staged_cache(worktree, state), what)
+    return Selecting(worktree.root_bytes, staged_cache(worktree, state), what, worktree.sparse)
 
 
 def select(worktree: Worktree, state: State, what: What) -> Selection:
@@ -209,6 +225,7 @@ def select(worktree: Worktree, state: State, what: What) -> Selection:
         PathspecError: A word matches nothing.
         IgnoredPathError: A named file is ignored, without force.
         UnsupportedFileError: A named path is a socket, a pipe or a device.
+        OutsideSparseError: Files are named that a sparse worktree leaves out.
     """
     return _selecting(worktree, state, what).all()
 
@@ -258,7 +275,7 @@ def add(
     """Stage what differs between the files and what is staged in *state*, and return what was done.
 
     Raises:
-        PathspecError, IgnoredPathError, UnsupportedFileError: As in `select`.
+        PathspecError, IgnoredPathError, UnsupportedFileError, OutsideSparseError: As in `select`.
         FileChangingError, StorageError: A file could not be read.
         PathConflictError: A path would be a file and a folder at once.
     In each case nothing is staged.
@@ -278,4 +295,5 @@ def add(
         raw=addition.raw,
         stored=addition.stored,
         skipped=selecting.skipped,
+        outside=selecting.outside,
     )

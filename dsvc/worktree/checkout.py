@@ -28,6 +28,7 @@ from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.place import place
 from dsvc.worktree.scan import Found
 from dsvc.worktree.session import Session, Switch, SwitchInterruptedError, refuse_interrupted
+from dsvc.worktree.sparse_set import read_sparse_set
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
 from dsvc.worktree.status import staged_cache
 from dsvc.worktree.workers import ALONE, Workers
@@ -141,9 +142,9 @@ def change_files(
     session = worktree.session(state)
     refuse_interrupted(session)
     if folds_case(worktree.control):
-        refuse_collisions(entry.path for entry in wanted.entries())
+        refuse_collisions(entry.path for entry in worktree.sparse.entries(wanted))
     staged = worktree.staged_tree(state)
-    moves = list(diff_trees(staged, wanted))
+    moves = list(worktree.sparse.changes(staged, wanted))
     cache = staged_cache(worktree, state)
     found = look(worktree, [move.path for move in moves])
     if force:
@@ -156,7 +157,13 @@ def change_files(
     if moves:
         others = [(change.ref, change.old, change.new) for change in changes(state)]
         journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others)
-        session = _replace_session(worktree, session, msgspec.structs.replace(session, switching=journal))
+        begun = msgspec.structs.replace(session, switching=journal)
+        _replace_session(worktree, session, begun)
+        if read_sparse_set(worktree.control) != worktree.sparse:
+            # Another process has just made other files be wanted here.
+            _replace_session(worktree, begun, session)
+            raise SessionChangedError
+        session = begun
         rows, removed = materialise(worktree, moves, found, force=force, workers=workers, progress=progress)
     _replace_session(worktree, session, final, changes)
     worktree.update_cache(staged, wanted, rows, removed)

@@ -15,6 +15,7 @@ from dsvc.storage.local import storage_error
 from dsvc.worktree.remove import prune_folders
 from dsvc.worktree.scan import Found, found_from_stat, look_up
 from dsvc.worktree.session import refuse_interrupted
+from dsvc.worktree.sparse_set import OutsideSparseError
 from dsvc.worktree.stage import Edit, stage
 from dsvc.worktree.stat_cache import Row, entry_from_row, pack_row
 from dsvc.worktree.status import staged_cache
@@ -85,8 +86,10 @@ def plan_moves(
     Raises:
         SourceMissingError, NotTrackedError, DestinationExistsError, BadDestinationError: It cannot be.
         SwitchInterruptedError: A checkout was cut short.
+        OutsideSparseError: A sparse worktree leaves out what is to be moved, or where to.
     """
     refuse_interrupted(worktree.session(state))
+    worktree.sparse.refuse_outside(sources)
     root = worktree.root_bytes
     cache = staged_cache(worktree, state)
     # A folder of links is none on disk.
@@ -99,6 +102,8 @@ def plan_moves(
     for source in sources:
         name = source.rpartition(b"/")[2]
         target = (destination + b"/" + name if destination else name) if into else destination
+        if not worktree.sparse.covers(target):
+            raise OutsideSparseError([target])
         rows = list(cache.rows(source))
         # Links have no files: where there is nothing else, there is nothing on disk to move.
         is_here = look_up(root, source) is not None

@@ -59,8 +59,10 @@ def plan_removal(
     Raises:
         UnsavedChangesError: Something would be lost that no commit holds, without *force*.
         SwitchInterruptedError: A checkout was cut short.
+        OutsideSparseError: Files are named that a sparse worktree leaves out.
     """
     refuse_interrupted(worktree.session(state))
+    worktree.sparse.refuse_outside(word for word in pathspec.words if word not in pathspec.patterns)
     root = worktree.root_bytes
     removal = Removal()
     checked: list[tuple[Row, Found]] = []

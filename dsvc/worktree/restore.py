@@ -51,6 +51,7 @@ def restore(
 
     Raises:
         PathspecError: A word matches nothing, staged or in *source*.
+        OutsideSparseError: Files are named that a sparse worktree leaves out.
         LocalChangesError: A file that is not tracked is where a folder must be, or the other way round.
         PathConflictError: A path would be staged below a file.
     """
@@ -65,7 +66,9 @@ def restore(
     moves: list[Change] = []
     found: dict[bytes, Found] = {}
     if files:
-        moves, found = _plan(worktree, state, pathspec, changes)
+        worktree.sparse.refuse_outside(word for word in pathspec.words if word not in pathspec.patterns)
+        inside = [change for change in changes if worktree.sparse.covers(change.path)]
+        moves, found = _plan(worktree, state, pathspec, inside)
         in_the_way = files_in_the_way(worktree, moves, found)
         if in_the_way:
             raise LocalChangesError(sorted(in_the_way))

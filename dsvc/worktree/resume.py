@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from dsvc.history.diff import Change, diff_trees
+from dsvc.history.diff import Change
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
@@ -43,7 +43,7 @@ def resume(
         return None
     trees = [Tree(store.objects, ObjectId.from_hex(root)) for root in (journal.from_tree, journal.to_tree)]
     source, wanted = reversed(trees) if back else trees
-    moves = list(diff_trees(source, wanted))
+    moves = list(worktree.sparse.changes(source, wanted))
     found = look(worktree, [move.path for move in moves])
     moves = [move for move in moves if not _is_done(worktree, move, found.get(move.path))]
     if not force:

@@ -43,13 +43,15 @@ class Snapshot(msgspec.Struct, frozen=True):
     """What a snapshot did: *made* is its commit, None if nothing had changed.
 
     *counts* says how many paths changed in which way since the commit before, *size* is that of what is new in
-    them, and *left_out* counts the sockets, pipes and devices that were passed over.
+    them, and *left_out* counts the sockets, pipes and devices that were passed over, *outside* the
+    files that a sparse worktree should leave out.
     """
 
     made: Committed | None
     counts: Counter[ChangeKind]
     size: int
     left_out: int
+    outside: int
 
 
 def snapshot_branch(session: Session) -> str:
@@ -106,7 +108,7 @@ def snapshot(
             # Somebody staged or committed something just now.
             moved = error
             continue
-        return Snapshot(made, counts, size, len(added.skipped))
+        return Snapshot(made, counts, size, len(added.skipped), len(added.outside))
     raise moved
 
 

@@ -14,14 +14,23 @@ from dsvc.worktree.session import Session
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Status", "collapse_untracked", "is_changed", "read_status", "staged_cache", "unstaged_changes"]
+__all__ = [
+    "Status",
+    "collapse_untracked",
+    "is_changed",
+    "is_outside",
+    "read_status",
+    "staged_cache",
+    "unstaged_changes",
+]
 
 
 class Status(msgspec.Struct):
     """What is where in a worktree.
 
     *staged* goes from HEAD to the staged tree, *unstaged* from that to the files, whose digests are
-    left empty. *untracked* and *ignored* are paths, with a slash at the end of a folder.
+    left empty. *untracked* and *ignored* are paths, with a slash at the end of a folder; *outside* are those that a
+    sparse worktree should leave out.
     """
 
     session: Session
@@ -29,6 +38,7 @@ class Status(msgspec.Struct):
     unstaged: list[Change] = []
     untracked: list[bytes] = []
     ignored: list[bytes] = []
+    outside: list[bytes] = []
 
     @property
     def is_clean(self) -> bool:
@@ -48,10 +58,19 @@ def read_status(worktree: Worktree, state: State, pathspec: Pathspec) -> Status:
         found = difference.found
         if difference.staged is not None:
             status.unstaged.append(Change(difference.staged, _as_entry(found)))
+        elif found is not None and not worktree.sparse.covers(found.path):
+            if is_outside(difference):
+                status.outside.append(found.path)
         elif found is not None and _is_news(cache, found):
             paths = status.ignored if difference.ignored else status.untracked
             paths.append(found.path + b"/" if found.kind == EntryKind.FOLDER else found.path)
     return status
+
+
+def is_outside(difference: Difference) -> bool:
+    """Tell whether a path that a sparse worktree leaves out is worth a word: there is a file of the user's."""
+    found = difference.found
+    return found is not None and found.is_content and not difference.ignored
 
 
 def _is_news(cache: StatCache, found: Found) -> bool:

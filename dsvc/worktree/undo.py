@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from dsvc.errors import NotFoundError
-from dsvc.history.diff import diff_trees
 from dsvc.history.tree import Tree
 from dsvc.history.undo import Operation, next_redo, next_undo, redo_command, undo_command
 from dsvc.log.entry import RefChange
@@ -179,7 +178,7 @@ def _move_untouched(worktree: Worktree, state: State, wanted: Tree, workers: Wor
     """Let the files follow the staged tree to *wanted*, but for those that hold something else; return how many did."""
     staged = worktree.staged_tree(state)
     cache = staged_cache(worktree, state)
-    moves = list(diff_trees(staged, wanted))
+    moves = list(worktree.sparse.changes(staged, wanted))
     found = look(worktree, [move.path for move in moves])
     following = [
         move for move in moves if move.path not in found or is_expendable(worktree, cache, move, found[move.path])

@@ -17,10 +17,12 @@ from dsvc.log.state import State
 from dsvc.model.codec import decode
 from dsvc.model.commit import Commit
 from dsvc.model.ids import Kind, ObjectId
+from dsvc.model.paths import key_path
 from dsvc.storage.local import storage_error
 from dsvc.storage.temporary import remove_stale, temporary_name
 from dsvc.worktree.catch_up import catch_up
 from dsvc.worktree.session import Session, read_session
+from dsvc.worktree.sparse_set import SparseSet, read_sparse_set
 from dsvc.worktree.stat_cache import Row, StatCache
 
 __all__ = ["Worktree"]
@@ -49,6 +51,11 @@ class Worktree:
     def stat_cache(self) -> StatCache:
         """What the files looked like."""
         return StatCache(self.control / "worktree.db")
+
+    @cached_property
+    def sparse(self) -> SparseSet:
+        """Which part of each version has files here."""
+        return read_sparse_set(self.control)
 
     def close(self) -> None:
         """Release the files that are open; they are opened again where they are needed."""
@@ -107,7 +114,7 @@ class Worktree:
         """Return the stat cache, standing for *staged*: caught up or made anew where it does not."""
         cache = self.stat_cache
         # Whoever changed the staged tree may have died before telling the cache, or the cache is new.
-        catch_up(cache, self.store.objects, staged)
+        catch_up(cache, self.store.objects, staged, sparse=self.sparse)
         self._cached_root = staged.root
         return cache
 
@@ -118,4 +125,11 @@ class Worktree:
         that the rows were found by, because another process staged something meanwhile.
         """
         if old.root == self._cached_root:
-            self.stat_cache.replace(old.root, new.root, rows, removed)
+            inside = [row for row in rows if self.sparse.covers(key_path(row[0]))] if self.sparse else rows
+            self.stat_cache.replace(old.root + self.sparse.mark, new.root + self.sparse.mark, inside, removed)
+
+    def follow_sparse_set(self, staged: Tree, rows: Sequence[Row], removed: Sequence[bytes]) -> None:
+        """Have the part of each version that the set is by now; of *staged*, *rows* came by that and *removed* went."""
+        known = staged.root + self.sparse.mark
+        del self.sparse
+        self.stat_cache.replace(known, staged.root + self.sparse.mark, rows, removed)
