@@ -70,6 +70,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "pull": Entry("collaborate", "Fetch, and move the current branch forward"),
     "push": Entry("collaborate", "Send versions and data to a remote"),
     "remote": Entry("collaborate", "Manage the remotes of the repository"),
+    "export": Entry("collaborate", "Write a version as an archive or a folder"),
     "config": Entry("maintain", "Get and set configuration"),
     "fsck": Entry("maintain", "Check that everything stored is whole"),
     "prune": Entry("maintain", "Drop data that a remote has, to make room"),

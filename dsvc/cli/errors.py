@@ -99,6 +99,7 @@ _HINTS: Final[dict[str, str]] = {
     "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
+    "TargetExistsError": "choose another name; to overwrite an archive, use `--force`",
     "TlsError": "check the address, and the certificate of the service; a private one's is named by `AWS_CA_BUNDLE` or "
     "`SSL_CERT_FILE`",
     "UnknownInputError": "if a remote has it, run `dsvc fetch`; if it is elsewhere, write NAME@ID, with all 64 digits",
