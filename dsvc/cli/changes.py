@@ -14,6 +14,7 @@ from dsvc.history.diff import Change, ChangeKind, detect_renames
 from dsvc.history.needs import bring_files
 from dsvc.history.patch import TEXT_LIMIT, hunks, is_text
 from dsvc.history.tree import Folder
+from dsvc.model.extension import Link
 from dsvc.model.paths import display_path, quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.objects import ObjectReader
@@ -152,6 +153,8 @@ class ChangePrinter:
             yield from self._patch(Change(None, change.new))
             return
         yield from (console.paint(line, "bold") for line in _header(change))
+        for line, colour in self._extension(change):
+            yield console.paint(line, colour)
         old, new = change
         if old is not None and new is not None and old.digest == new.digest and old.digest:
             return
@@ -159,9 +162,6 @@ class ChangePrinter:
             yield console.paint(line, colour) if colour else line
 
     def _body(self, change: Change) -> Iterator[tuple[str, str]]:
-        for side, sign, colour in zip(change, "-+", ("red", "green"), strict=True):
-            if side is not None and side.kind == EntryKind.EXTERNAL and side.extension is not None:
-                yield f"{sign}{self._link(side)}", colour
         sides = [side for side in change if side is not None and side.kind <= EntryKind.SYMLINK]
         if not any(side.size for side in sides):
             return
@@ -179,17 +179,21 @@ class ChangePrinter:
             for line in hunk.lines:
                 yield display_path(line), {b"-": "red", b"+": "green"}.get(line[:1], "")
 
-    def _link(self, entry: Entry) -> str:
-        """Return where the content of an external *entry* is, and in which state."""
-        from dsvc.history.extensions import read_extensions  # few versions have links
+    def _extension(self, change: Change) -> Iterator[tuple[str, str]]:
+        """Yield what changed of what more there is about an entry: where its content is, and what people say of it."""
+        old, new = change
+        if (None if old is None else old.extension) == (None if new is None else new.extension):
+            return
+        from dsvc.history.extensions import read_extensions  # few entries have one
 
-        (extension,) = read_extensions(self._objects, [entry])
-        link = extension.link
-        if link is None:
-            return ""
-        tag = f"version {link.version_id}" if link.version_id else f"etag {link.etag}" if link.etag else ""
-        modified = console.format_iso_date(link.modified, 0) if link.modified else ""
-        return " ".join(filter(None, (f"link {link.url}", console.format_size(entry.size), tag, modified)))
+        for side, sign, colour in zip(change, "-+", ("red", "green"), strict=True):
+            if side is None:
+                continue
+            (extension,) = read_extensions(self._objects, [side])
+            if extension.link is not None:
+                yield f"{sign}link {_link(side, extension.link)}", colour
+            if extension.metadata != "{}":
+                yield f"{sign}metadata {extension.metadata}", colour
 
     def _difference(self, change: Change) -> str:
         sizes = _sizes(change)
@@ -271,6 +275,13 @@ def _header(change: Change) -> Iterator[str]:
     if old is None or new is None or old.digest != new.digest or not old.digest:
         kept = f" {modes[0]}" if old is not None and new is not None and modes[0] == modes[1] else ""
         yield f"index {_short(old)}..{_short(new)}{kept}"
+
+
+def _link(entry: Entry, link: Link) -> str:
+    """Return where the content of an external *entry* is, and in which state."""
+    tag = f"version {link.version_id}" if link.version_id else f"etag {link.etag}" if link.etag else ""
+    modified = console.format_iso_date(link.modified, 0) if link.modified else ""
+    return " ".join(filter(None, (link.url, console.format_size(entry.size), tag, modified)))
 
 
 def _short(entry: Entry | None) -> str:

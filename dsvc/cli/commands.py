@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "rm": Entry("change", "Remove files from the worktree and from the next commit"),
     "mv": Entry("change", "Move or rename files, folders and links"),
     "restore": Entry("change", "Restore files, or what is staged of them"),
+    "meta": Entry("change", "Say something of versions and of files"),
     "link": Entry("change", "Link to content that stays elsewhere"),
     "sparse": Entry("change", "Have files of only some folders in the worktree"),
     "unlock": Entry("change", "Make files writable that share their bytes with the cache"),

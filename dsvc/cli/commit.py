@@ -22,6 +22,7 @@ from dsvc.history.diff import Change, ChangeKind, count_changes
 from dsvc.history.inputs import read_input
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
+from dsvc.model.canonical_json import JsonObject
 from dsvc.model.ids import ObjectId
 from dsvc.model.paths import path_key
 from dsvc.worktree.commit import Committed, NothingToAmendError, NothingToCommitError, check_author, commit
@@ -177,7 +178,7 @@ def command(
     return 0
 
 
-def _run(worktree: Worktree, asked: str | None) -> dict[str, object]:
+def _run(worktree: Worktree, asked: str | None) -> JsonObject:
     if asked is None and not worktree.config.words("commit.record-run"):
         return {}
     from dsvc.cli.run_record import run_record
@@ -273,7 +274,7 @@ def _edited(worktree: Worktree, state: State, plan: _Plan, given: str | None) ->
 
     status = _planned(worktree, state, plan)
     place = read_place(worktree, state)
-    if not (status.staged or plan.amend or plan.allow_empty or place.session.merge):
+    if not (status.staged or plan.amend or plan.allow_empty or place.session.merge or place.session.metadata):
         _print_status(worktree, status, place)
         return None
     text = given or ""
@@ -313,7 +314,8 @@ def _preview(worktree: Worktree, state: State, plan: _Plan) -> int:
     status = _planned(worktree, state, plan)
     place = read_place(worktree, state)
     _print_status(worktree, status, place)
-    return 0 if status.staged or plan.amend or plan.allow_empty or place.session.merge else _NOTHING
+    goes = status.staged or plan.amend or plan.allow_empty or place.session.merge or place.session.metadata
+    return 0 if goes else _NOTHING
 
 
 def _tell_nothing(worktree: Worktree, state: State) -> None:

@@ -1,7 +1,7 @@
 """A commit as text or JSON: as `dsvc log` and `dsvc show` print it, or after a format of the user's."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Final, NamedTuple
 
 from dsvc.cli import console
@@ -9,9 +9,11 @@ from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History
 from dsvc.cli.options import option
 from dsvc.errors import CorruptionError
+from dsvc.history.metadata import commit_meta, flat, shown
 from dsvc.history.revisions import Target, UnknownRevisionError, peel
 from dsvc.log.refs import HEADS, REMOTES, TAGS, short_name
 from dsvc.log.state import State
+from dsvc.model.canonical_json import JsonObject, encode_canonical
 from dsvc.model.commit import Commit
 from dsvc.model.ids import ObjectId
 
@@ -65,7 +67,8 @@ def _commit_of(history: History, state: State, ref: str) -> ObjectId | None:
 class CommitPrinter:
     """Makes lines of commits. *now*, in microseconds since 1970, is for relative dates.
 
-    With *states*, how final each commit is is told too: as they say, else final. With *inputs*, what it was made from.
+    With *states*, how final each commit is is told too: as they say, else final.
+    With *inputs*, what it was made from, and with *meta* what people say of it.
     """
 
     def __init__(
@@ -76,9 +79,11 @@ class CommitPrinter:
         now: int,
         states: Mapping[ObjectId, str] | None = None,
         inputs: bool = False,
+        meta: bool = False,
     ) -> None:
         self._refs = refs
         self._inputs = inputs
+        self._meta = meta
         self._states = states
         self._now = now
         self._template: str | None = None
@@ -131,6 +136,8 @@ class CommitPrinter:
             lines.append(f"Date:   {console.format_date(commit.time, commit.offset)}")
         if self._inputs or self.preset == "full":
             lines += [f"Input:  {one.name} {ObjectId(one.commit).short}" for one in commit.inputs]
+        if (self._meta or self.preset == "full") and commit.metadata != "{}":
+            lines += [f"Meta:   {line}" for line in meta_lines(commit_meta(commit))]
         if self.preset == "full":
             lines.append(f"Size:   {console.plural(commit.files, 'file')}, {console.format_size(commit.size)}")
         message = [commit.subject] if self.preset == "short" else commit.message.rstrip("\n").split("\n")
@@ -181,6 +188,14 @@ def _colour(name: str) -> str:
     if name.startswith("tag: "):
         return "yellow"
     return "red" if "/" in name else "green"
+
+
+def meta_lines(meta: JsonObject) -> Iterator[str]:
+    """Yield what people say of something, a dotted key and its value on each line."""
+    for key, value in flat(meta):
+        text = shown(value)
+        # A text of several lines, or with control characters, is one line of JSON.
+        yield f"{key}={text if text.isprintable() else encode_canonical(value)}"
 
 
 class _Shown(NamedTuple):

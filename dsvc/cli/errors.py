@@ -92,6 +92,7 @@ _HINTS: Final[dict[str, str]] = {
     "NoConditionalWritesError": "use another service; or, if nobody else ever writes there, set "
     "`remote.NAME.single-writer` to true",
     "NoCredentialsError": "see dsvc-remotes(7) for where they come from, or name a profile in `remote.NAME.profile`",
+    "NotABranchError": "to say it of the next version, name no revision; else make a branch there with `dsvc branch`",
     "NothingToCommitError": "to stage what changed, run `dsvc add`; `dsvc status` shows what that is",
     "ObjectNotFoundError": _FSCK,
     "OutsideSparseError": "to have it in the worktree, run `dsvc sparse add PATH`; `dsvc sparse` lists what it has",

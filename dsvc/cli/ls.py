@@ -10,6 +10,7 @@ from dsvc.cli.options import Json, NullTerminated, argument, option
 from dsvc.cli.paths import shown_path
 from dsvc.cli.pathspec import working_folder
 from dsvc.history.tree import Folder, Tree
+from dsvc.model.canonical_json import decode_canonical
 from dsvc.model.extension import Extension
 from dsvc.model.paths import display_path
 from dsvc.model.tree import Entry, EntryKind
@@ -31,6 +32,7 @@ def command(
     recursive: Annotated[bool, option("-r", "--recursive", help="List all files below, and no folders.")] = False,
     directory: Annotated[bool, option("-d", "--directory", help="List a folder itself, not what is in it.")] = False,
     human: Annotated[bool, option("-h", "--human-readable", help="Show sizes in KiB, MiB and so on.")] = False,
+    meta: Annotated[bool, option("--meta", help="Show what is said of each file, as JSON.")] = False,
     null: NullTerminated = False,
     json: Json = False,
 ) -> None:
@@ -52,12 +54,12 @@ def command(
         4 there is no such revision, or it has no such path
 
     See also:
-        dsvc-cat(1), dsvc-du(1), dsvc-show(1), dsvc-status(1), dsvc-revisions(7)
+        dsvc-cat(1), dsvc-du(1), dsvc-meta(1), dsvc-show(1), dsvc-status(1), dsvc-revisions(7)
     """
     history = open_history()
     text, named = history.split_version(words, paths)
     tree = history.version(text)
-    printer = _Printer(history, long=long, human=human, null=null, json=json)
+    printer = _Printer(history, long=long, human=human, meta=meta, null=null, json=json)
     for path in named or [working_folder(history.worktree)]:
         empty = True
         for entry in _listed(tree, path, recursive=recursive, directory=directory):
@@ -84,18 +86,19 @@ def _listed(tree: Tree, path: bytes, *, recursive: bool, directory: bool) -> Ite
 class _Printer:
     """Prints one entry after another; what more there is about some of them is read for many at once."""
 
-    def __init__(self, history: History, *, long: bool, human: bool, null: bool, json: bool) -> None:
+    def __init__(self, history: History, *, long: bool, human: bool, meta: bool, null: bool, json: bool) -> None:
         self._objects = history.objects
         self._root = history.worktree.root
         self._waiting: list[Entry | Folder] = []
         self._long = long
         self._human = human
+        self._meta = meta
         self._null = null
         self._json = json
 
     def add(self, entry: Entry | Folder) -> None:
         """Print a file or a folder, now or soon."""
-        if not (self._long or self._json):
+        if not (self._long or self._json or self._meta):
             self._print(entry, None)
             return
         self._waiting.append(entry)
@@ -116,11 +119,12 @@ class _Printer:
         self._waiting.clear()
 
     def _print(self, entry: Entry | Folder, extension: Extension | None) -> None:
-        link = None if extension is None else extension.link
+        link, said_of = (None, "{}") if extension is None else (extension.link, extension.metadata)
         if self._json:
             record = folder_record(entry) if isinstance(entry, Folder) else entry_record(entry)
             where = {} if link is None else {"url": link.url}
-            console.out_json({**console.json_path(entry.path), **record, **where})
+            said = {} if said_of == "{}" else {"meta": decode_canonical(said_of)}
+            console.out_json({**console.json_path(entry.path), **record, **where, **said})
             return
         is_folder = isinstance(entry, Folder) or entry.kind == EntryKind.FOLDER
         path = entry.path + b"/" if is_folder and entry.path else entry.path
@@ -130,4 +134,6 @@ class _Printer:
             digest = entry.digest.hex() if isinstance(entry, Entry) else ""
             kind = "folder" if isinstance(entry, Folder) else EntryKind(entry.kind).name.lower()
             shown = f"{kind:10} {size:>12} {digest or '-':64} {shown}{'' if link is None else f' -> {link.url}'}"
+        if self._meta and said_of != "{}":
+            shown += f" {said_of}"
         console.out(shown, "\0" if self._null else "\n")

@@ -13,6 +13,7 @@ from dsvc.cli import console
 from dsvc.cli.caller import arguments_of, read_caller
 from dsvc.cli.session import user
 from dsvc.config import Config, parse_value
+from dsvc.model.canonical_json import JsonObject
 
 __all__ = ["masked", "run_record"]
 
@@ -40,19 +41,19 @@ _SECRET: Final = re.compile(
 _IN_ADDRESS: Final = re.compile(r"(://)[^/@\s]+@")
 
 
-def run_record(config: Config, asked: str | None) -> dict[str, object]:
+def run_record(config: Config, asked: str | None) -> JsonObject:
     """Return what to record: what *asked* names, `usual` and `none` included, or else the configuration.
 
     What there is not, such as a program where somebody types, is left out.
     """
     wanted = _wanted(config, asked)
-    record: dict[str, object] = {}
+    record: JsonObject = {}
     if "command" in wanted or "arguments" in wanted:
         command, arguments = _program()
         if command:
             record["command"] = " ".join(command)
         if arguments and "arguments" in wanted:
-            record["arguments"] = masked(arguments)
+            record["arguments"] = [*masked(arguments)]
     if "git" in wanted:
         code = _code()
         if code is not None:
@@ -120,7 +121,7 @@ def _mask_within(word: str) -> str:
     return _SECRET.sub(_MASK, _ASSIGNED.sub(rf"\1{_MASK}", _IN_ADDRESS.sub(rf"\1{_MASK}@", word)))
 
 
-def _code() -> dict[str, object] | None:
+def _code() -> JsonObject | None:
     """Return the commit of the git repository that the working folder is in, and whether its files differ."""
     import subprocess
 

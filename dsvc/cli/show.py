@@ -87,7 +87,7 @@ def command(
         shows_refs = json or decorate in ("short", "full") or (decorate == "auto" and console.is_terminal())
         refs = decorations(history, full=decorate == "full") if shows_refs else {}
         now = history.worktree.store.context.now()[0]
-        printer = CommitPrinter("oneline" if oneline else format, refs, now=now, inputs=True)
+        printer = CommitPrinter("oneline" if oneline else format, refs, now=now, inputs=True, meta=True)
         shower = _Shower(history, printer, shape, pathspec, renames=not no_renames)
         for number, text in enumerate(objects or ("HEAD",)):
             if number and not json:

@@ -138,6 +138,10 @@ def long_lines(status: Status, place: Place, show: Show, others: Others) -> Iter
         yield f'  (use "dsvc {"rm --cached" if place.commit is None else "restore --staged"} <file>..." to unstage)'
         yield from _change_lines(detect_renames(status.staged), show, "green")
         yield ""
+    if place.session.metadata:
+        yield "Metadata to be committed:"
+        yield '  (use "dsvc meta list" to see it)'
+        yield ""
     if place.session.inputs:
         yield "Made from:"
         yield from (f"\t{name} ({commit[:12]})" for name, commit in place.session.inputs)
@@ -155,7 +159,7 @@ def long_lines(status: Status, place: Place, show: Show, others: Others) -> Iter
             yield f"  ({hint})"
             yield from (f"\t{console.paint(show(path), 'red')}" for path in paths)
             yield ""
-    if not status.staged and (last := _last_line(status, place)):
+    if not (status.staged or place.session.metadata) and (last := _last_line(status, place)):
         yield last
 
 

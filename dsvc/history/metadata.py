@@ -23,6 +23,7 @@ __all__ = [
     "commit_meta",
     "find",
     "flat",
+    "inherited",
     "literal",
     "parse_condition",
     "patched",
@@ -70,6 +71,12 @@ def commit_meta(commit: Commit) -> JsonObject:
     """
     meta = decode_canonical(commit.metadata).get("meta", {})
     return meta if isinstance(meta, dict) else {}
+
+
+def inherited(commit: Commit | None) -> str:
+    """Return the metadata of a version that follows *commit*: what people say, and not what programs found."""
+    meta = {} if commit is None else commit_meta(commit)
+    return encode_canonical({"meta": meta} if meta else {})
 
 
 def with_part(metadata: str, part: str, value: Json) -> str:
@@ -192,9 +199,9 @@ class Condition:
 def parse_condition(text: str) -> Condition:
     """Return the condition that *text* says.
 
-    `KEY=VALUE` compares, and so do `==`, `!=`, `<`, `<=`, `>`, `>=`; `KEY~PATTERN` searches for a regular expression, and
-    `KEY` alone asks whether it is set. They are joined by `and`, `or` and `not`, with parentheses. What is not set, or is
-    no number where one is compared with, meets only `!=`. A list meets what one of its elements does.
+    `KEY=VALUE` compares, and so do `==`, `!=`, `<`, `<=`, `>` and `>=`; `KEY~PATTERN` searches for a regular
+    expression, and `KEY` alone asks whether it is set. They are joined by `and`, `or` and `not`, with parentheses. What
+    is not set, or is no number where one is compared with, meets only `!=`. A list meets what one of its elements does.
 
     Raises:
         BadConditionError: It says none.

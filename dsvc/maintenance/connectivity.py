@@ -8,6 +8,7 @@ from dsvc.history.commits import Commits
 from dsvc.history.extensions import read_extensions
 from dsvc.history.tree import Tree
 from dsvc.model.blob import Blob
+from dsvc.model.canonical_json import decode_canonical
 from dsvc.model.codec import decode
 from dsvc.model.commit import Commit, Tag
 from dsvc.model.ids import Kind, ObjectId
@@ -102,6 +103,7 @@ class Connectivity:
         kind = self._objects.kind_of(one)
         if kind == Kind.COMMIT:
             commit = self.commits[one] = self._reader.get(one)
+            decode_canonical(commit.metadata)
             self.add_tree(ObjectId(commit.tree))
             return self._reader.parents(one)
         if kind == Kind.TAG:

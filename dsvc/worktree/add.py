@@ -286,7 +286,7 @@ def add(
     source = Source(worktree.root_bytes, worktree.stat_cache, worktree.clock(), os.stat(worktree.control).st_dev)
     with Addition(worktree.store, source, writer, workers, progress) as addition:
         read_all(addition, selecting, progress)
-        stage(worktree, writer, addition.edits, ())
+        stage(worktree, writer, addition.edits, addition.rows)
     return Added(
         files=addition.files,
         size=addition.size,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from dsvc.history.extensions import read_extensions, write_extension
 from dsvc.history.store import Store
 from dsvc.model.ids import Kind
 from dsvc.model.tree import Entry, EntryKind
@@ -33,7 +34,7 @@ from dsvc.worktree.ingest import (
 )
 from dsvc.worktree.large_file import LargeFileReader
 from dsvc.worktree.scan import Found
-from dsvc.worktree.stat_cache import StatCache, pack_row
+from dsvc.worktree.stat_cache import Row, StatCache, pack_row
 from dsvc.worktree.stat_runs import Run, pack_runs
 from dsvc.worktree.workers import Workers
 
@@ -65,12 +66,16 @@ _Running = tuple[list[bytes], "Future[BatchResult]"]
 
 
 class Addition:
-    """The files of one `add`. Leaving the block gives up whatever was not staged by then."""
+    """The files of one `add`. Leaving the block gives up whatever was not staged by then.
+
+    *rows* are for the stat cache, besides those that it has gathered, and instead of them at the same paths.
+    """
 
     def __init__(
         self, store: Store, source: Source, writer: DatabaseWriter, workers: Workers, progress: Progress
     ) -> None:
         self.edits: list[Edit] = []
+        self.rows: list[Row] = []
         self.known = 0
         self.files = 0
         self.size = 0
@@ -204,11 +209,23 @@ class Addition:
         self.size += size
         if self._staged:
             for entry in entries:
-                if self._staged.get(entry.path) != entry:
-                    self._edit(entry.path, entry)
+                old = self._staged.get(entry.path)
+                kept = entry if old is None or old.extension is None else self._extended(entry, old)
+                if old != kept:
+                    self._edit(entry.path, kept)
         else:
             self.edits += [(entry.path, entry) for entry in entries]
         self._source.cache.gather(rows)
+
+    def _extended(self, entry: Entry, old: Entry) -> Entry:
+        """Return *entry* with what people said of *old*, which was at its path."""
+        extension = old.extension
+        if old.kind == EntryKind.EXTERNAL:
+            (said,) = read_extensions(self._store.objects, [old])
+            extension = write_extension(self._writer, None, said.metadata)
+        extended = msgspec.structs.replace(entry, extension=extension)
+        self.rows.append(pack_row(extended, b""))
+        return extended
 
     def _take_one(self, found: Found, entry: Entry) -> None:
         row = pack_row(entry, found.fingerprint if found.changed < self._source.checked else b"")

@@ -87,7 +87,9 @@ def switch_to(
     refuse_interrupted(session)
     wanted = target if force else _carry(worktree, worktree.head_tree(state), worktree.staged_tree(state), target)
     staged = wanted.root.hex() if wanted.root != target.root else None
-    final = Session(head, staged=staged, inputs=session.inputs if staged else [])
+    final = Session(
+        head, staged=staged, inputs=session.inputs if staged else [], metadata="" if force else session.metadata
+    )
     return change_files(
         worktree, state, wanted, final, force=force, changes=changes, workers=workers, progress=progress
     )

@@ -9,9 +9,11 @@ import msgspec
 from dsvc.errors import ConflictError, InvalidInputError, NotFoundError
 from dsvc.history.commits import new_commit
 from dsvc.history.diff import diff_trees
+from dsvc.history.metadata import inherited, with_part
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
+from dsvc.model.canonical_json import Json, decode_canonical
 from dsvc.model.codec import encode
 from dsvc.model.commit import Commit, Input
 from dsvc.model.ids import Kind, ObjectId
@@ -102,14 +104,14 @@ def commit(
     metadata: str | None = None,
     inputs: Sequence[Input] = (),
     auto_inputs: bool = True,
-    run: Mapping[str, object] | None = None,
+    run: Mapping[str, Json] | None = None,
 ) -> Committed:
     """Commit what is staged in *state*, and move the current branch, or a detached HEAD.
 
     With *only*, what is staged elsewhere stays so for the next commit. *metadata* (RFC 8785 JSON) is the commit's; with
-    None there is none, or with *amend* that of the amended one. Its inputs are those of the amended one, *inputs*, and
-    with *auto_inputs* what the programs have got or used that staged it or are committing it, but for its parents.
-    *run* tells what made it; with None, or nothing in it, *metadata* stays as it is.
+    None it is what people say of HEAD or have staged, or with *amend* all of the amended one. Its inputs are those of
+    the amended one, *inputs*, and with *auto_inputs* what the programs have got or used that staged it or are
+    committing it, but for its parents. *run* tells what made it; with nothing in it, *metadata* stays as it is.
 
     Raises:
         InvalidAuthorError: *author* is not of the form "Name <address>".
@@ -135,17 +137,21 @@ def commit(
     if only is not None:
         edits = [(change.path, change.new) for change in diff_trees(head_tree, staged) if only.matches(change.path)]
         tree = head_tree.apply(writer, edits)
-    if tree.root == head_tree.root and not (amend or allow_empty or session.merge):
+    says = session.metadata if only is None else ""
+    if tree.root == head_tree.root and not (amend or allow_empty or session.merge or says):
         raise NothingToCommitError
     after = staged.root.hex() if staged.root != tree.root else None
+    left = "" if only is None else session.metadata
     if head is None and tree.root == head_tree.root:
         Tree.empty(writer)
-    made = _make_commit(worktree, session, tree, message, amended=previous if amend else None, head=head, author=author)
+    made = _make_commit(worktree, session, tree, message, head=head, previous=previous, amend=amend, author=author)
     found = (Input(name, bytes.fromhex(one)) for name, one in session.with_inputs(worktree.store.context.inputs()))
     automatic = [one for one in found if one.commit not in made.parents] if auto_inputs else []
+    if metadata is None:
+        metadata = with_part(made.metadata, "meta", decode_canonical(says)) if says else made.metadata
     made = msgspec.structs.replace(
         made,
-        metadata=_with_run(made.metadata if metadata is None else metadata, run),
+        metadata=with_part(metadata, "run", dict(run)) if run else metadata,
         inputs=list(dict.fromkeys([*made.inputs, *inputs, *automatic])),
     )
     commit_id = writer.write(Kind.COMMIT, encode(made))
@@ -155,21 +161,15 @@ def commit(
         if worktree.session(now) != session or session.commit(now) != head:
             raise HeadMovedError(session.head)
         if session.branch is None:
-            return [session.change(now, head=commit_id.hex(), staged=after, merge=[])]
+            return [session.change(now, head=commit_id.hex(), staged=after, merge=[], metadata=left)]
         old = None if head is None else head.hex()
         return [
             RefChange(session.branch, old, commit_id.hex()),
-            session.change(now, staged=after, merge=[]),
+            session.change(now, staged=after, merge=[], metadata=left),
         ]
 
     worktree.store.publish(build, sealed)
     return Committed(commit_id, made, session, head_tree, tree)
-
-
-def _with_run(metadata: str, run: Mapping[str, object] | None) -> str:
-    if not run:
-        return metadata
-    return msgspec.json.encode(msgspec.json.decode(metadata) | {"run": run}, order="sorted").decode()
 
 
 def _make_commit(
@@ -178,20 +178,23 @@ def _make_commit(
     tree: Tree,
     message: str,
     *,
-    amended: Commit | None,
     head: ObjectId | None,
+    previous: Commit | None,
+    amend: bool,
     author: str | None,
 ) -> Commit:
-    if amended is not None:
-        parents = amended.parents
-    else:
-        parents = [*([] if head is None else [head]), *map(ObjectId.from_hex, session.merge)]
-    return new_commit(
-        worktree.store.context,
-        tree,
-        parents,
-        message,
-        author=author or (amended.author if amended else None),
-        metadata="{}" if amended is None else amended.metadata,
-        inputs=[] if amended is None else amended.inputs,
-    )
+    context = worktree.store.context
+    if amend and previous is not None:
+        # What was counted was the old tree.
+        metadata = previous.metadata if previous.tree == tree.root else with_part(previous.metadata, "stats", None)
+        return new_commit(
+            context,
+            tree,
+            previous.parents,
+            message,
+            author=author or previous.author,
+            metadata=metadata,
+            inputs=previous.inputs,
+        )
+    parents = [*([] if head is None else [head]), *map(ObjectId.from_hex, session.merge)]
+    return new_commit(context, tree, parents, message, author=author, metadata=inherited(previous))

@@ -11,6 +11,7 @@ from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.checkout import SessionChangedError, switch_to
 from dsvc.worktree.commit import HeadMovedError
+from dsvc.worktree.metadata import staged_as, staged_meta, version_meta
 from dsvc.worktree.session import Session, refuse_interrupted
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
@@ -61,14 +62,16 @@ def reset(
         return
     if mode is ResetMode.SOFT and session.merge:
         raise MergeInProgressError
-    staged = None
-    if mode is ResetMode.SOFT and (root := worktree.staged_tree(state).root) != tree.root:
-        staged = root.hex()
+    staged, metadata = None, ""
+    if mode is ResetMode.SOFT:
+        if (root := worktree.staged_tree(state).root) != tree.root:
+            staged = root.hex()
+        metadata = staged_as(version_meta(worktree, target), staged_meta(worktree, state))
 
     def build(now: State) -> Sequence[RefChange]:
         if worktree.session(now) != session:
             raise SessionChangedError
-        return [*moved(now), session.change(now, head=head, staged=staged, merge=[])]
+        return [*moved(now), session.change(now, head=head, staged=staged, merge=[], metadata=metadata)]
 
     worktree.store.publish(build)
 

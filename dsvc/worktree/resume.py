@@ -94,7 +94,9 @@ def _forth(worktree: Worktree, wanted: Tree, journal: Switch) -> Build:
             value = moved[head.branch]
             commit_id = None if value is None else ObjectId.from_hex(value)
         staged = _staged(worktree, wanted, commit_id)
-        final = Session(journal.to_head, merge=journal.to_merge, staged=staged, inputs=session.inputs)
+        final = msgspec.structs.replace(
+            session, head=journal.to_head, merge=journal.to_merge, staged=staged, switching=None
+        )
         return [*changes, final.change(state)]
 
     return build

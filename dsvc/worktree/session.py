@@ -70,7 +70,8 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     *staged* is the root of the staged tree, None while it is that of HEAD. *merge* lists commits
     that the next commit will have as further parents. *inputs* are versions, by name and id, that what is staged was
-    made from; the next commit will name them.
+    made from; the next commit will name them. *metadata* is what people say of the next version, as RFC 8785 JSON; it
+    is empty while that is what they say of HEAD.
     """
 
     head: str
@@ -78,6 +79,7 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     staged: str | None = None
     switching: Switch | None = None
     inputs: list[tuple[str, str]] = []
+    metadata: str = ""
 
     @property
     def branch(self) -> str | None:
@@ -99,8 +101,9 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the value of the ref."""
         fields: dict[str, object] = msgspec.to_builtins(self)
         # They came later: where there are none, the value is what it always was.
-        if not self.inputs:
-            del fields["inputs"]
+        for name in ("inputs", "metadata"):
+            if not fields[name]:
+                del fields[name]
         return msgspec.json.encode(fields, order="sorted").decode()
 
     def change(self, state: State, **fields: object) -> RefChange:

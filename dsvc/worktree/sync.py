@@ -18,6 +18,7 @@ from dsvc.errors import BusyError, ConflictError, InvalidInputError, NotFoundErr
 from dsvc.history.branches import branch_change
 from dsvc.history.commits import Commits, new_commit
 from dsvc.history.diff import ChangeKind, count_changes
+from dsvc.history.metadata import inherited
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import short_name
@@ -251,7 +252,7 @@ class _Sync:
                     None if tree.root == base.root else self._commit(writer, tree, message(counts), workers, progress)
                 )
                 gone = [path for path, entry in addition.edits if entry is None]
-                cache.replace(base.root, tree.root, (), [*gone, *filled_folders(cache, addition.edits)])
+                cache.replace(base.root, tree.root, addition.rows, [*gone, *filled_folders(cache, addition.edits)])
         return Synced(made, counts, size, len(selecting.skipped))
 
     def preview(self) -> Counts:
@@ -315,7 +316,8 @@ class _Sync:
     ) -> ObjectId:
         parents = [] if self._head is None else [ObjectId.from_hex(self._head)]
         inputs = [one for one in self._store.context.inputs() if one.commit not in parents]
-        made = new_commit(self._store.context, tree, parents, message, inputs=inputs)
+        metadata = inherited(self._worktree.commit_of(parents[0]) if parents else None)
+        made = new_commit(self._store.context, tree, parents, message, metadata=metadata, inputs=inputs)
         commit_id = writer.write(Kind.COMMIT, encode(made))
         sealed = [writer.seal()]
 
