@@ -138,6 +138,13 @@ _ALL_KEYS: Final = (
     ),
     Key("remote.*.promisor", None, "Whether data that is not here is read from it when it is needed.", kind=bool),
     Key("remote.*.mirror", None, "Whether a push makes its branches and tags what they are here.", kind=bool),
+    Key(
+        "remote.*.fetch",
+        None,
+        "Where fetched branches come: `tracking`, to NAME/BRANCH; or in a bare repository `branches`, to those of the "
+        "same name, which only move forward; or `mirror`, which has the same branches and tags and no others.",
+        choices=("tracking", "branches", "mirror"),
+    ),
     Key("remote.*.order", 0, "Which remote is asked first for data that several have: the lowest.", kind=int),
     Key("remote.*.bandwidth", None, "How many bytes may travel each way in a second, such as `20M`."),
     Key("remote.*.timeout", 30, "How many seconds to wait for an answer.", kind=int, minimum=1),
@@ -288,9 +295,11 @@ def _checked(key: Key, name: str, raw: object) -> Value:
     return tuple(raw) if isinstance(raw, list) else raw  # type: ignore[return-value]  # the problem would be its type
 
 
-def _text_problem(_key: Key, raw: object) -> str | None:
+def _text_problem(key: Key, raw: object) -> str | None:
     if not isinstance(raw, str):
         return f"must be text, not {raw!r}"
+    if key.choices and raw not in key.choices:
+        return f"cannot be {raw!r}: choose from {', '.join(key.choices)}"
     if not raw.strip() or not raw.isprintable():
         return f"cannot be {raw!r}: it is empty or holds control characters"
     return None

@@ -1,4 +1,6 @@
-"""A repository: a `.dsvc` folder with a store, remotes and configuration, and perhaps a worktree.
+"""A repository: a `.dsvc` folder with a store, remotes and configuration, in a worktree; or a bare one, without.
+
+A bare repository is a store in a folder of its own, as a push makes one, with remotes and configuration beside it.
 
 This module finds, makes and opens one, and wires the layers. What can be done with it are functions
 beside it.
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dsvc.config import Config
-from dsvc.errors import AlreadyExistsError, NotFoundError
+from dsvc.errors import AlreadyExistsError, CorruptionError, NotFoundError
 from dsvc.history.store import Store
+from dsvc.log.entry import UnsupportedFormatError
 from dsvc.log.log import Log
-from dsvc.log.store import CONFIG_KEY
+from dsvc.log.store import CONFIG_KEY, decode_store
 from dsvc.model.context import Context
 from dsvc.odb.objects import Promisor
 from dsvc.progress import NO_PROGRESS, Progress
@@ -67,24 +70,42 @@ def find_control(start: Path) -> Path:
 
 
 def control_at(folder: Path) -> Path | None:
-    """Return the control folder of the repository in *folder*, None if there is none."""
+    """Return the control folder of the repository in *folder*, itself if that is a bare one, None if there is none."""
     control = folder / CONTROL
-    return control if (control / STORE / CONFIG_KEY).is_file() else None
+    if (control / STORE / CONFIG_KEY).is_file():
+        return control
+    return folder if _is_bare(folder) else None
 
 
-def create_repository(root: Path, context: Context, *, store_id: str, branch: str = "main") -> Path:
+def _is_bare(folder: Path) -> bool:
+    if not (folder / CONFIG_KEY).is_file() or (folder.name == STORE and folder.parent.name == CONTROL):
+        return False
+    # Others have files of that name too.
+    try:
+        decode_store((folder / CONFIG_KEY).read_bytes())
+    except UnsupportedFormatError:
+        return True
+    except (CorruptionError, OSError):
+        return False
+    return True
+
+
+def create_repository(root: Path, context: Context, *, store_id: str, branch: str = "main", bare: bool = False) -> Path:
     """Make a repository in *root*, with *branch* as the unborn current branch; return its control folder.
+
+    A *bare* one is a store and no worktree.
 
     Raises:
         RepositoryExistsError: There is one already; it is as it was.
     """
-    control = root / CONTROL
+    control = root if bare else root / CONTROL
+    store = _store_folder(control)
     try:
-        make_folder(control / STORE)
+        make_folder(store)
     except OSError as error:
         raise storage_error(error, f"make {control}") from error
     try:
-        Log.create(LocalBackend(control / STORE), store_id=store_id)
+        Log.create(LocalBackend(store), store_id=store_id)
     except AlreadyExistsError:
         raise RepositoryExistsError(root) from None
     (control / "tmp").mkdir(exist_ok=True)
@@ -128,9 +149,14 @@ def promisor_remotes(promisor: Promisor | None) -> Sequence["PromisorRemote"]:
 
 def open_worktree(control: Path, context: Context, config: Config) -> Worktree:
     """Open the repository whose control folder is *control*."""
-    backend = LocalBackend(control / STORE)
+    backend = LocalBackend(_store_folder(control))
     store = Store(backend, context, log=Log(backend, own=True))
     promisors = config.promisors()
     if promisors:
         store.promisor = _Promised(store, control, config, promisors)
-    return Worktree(Path(os.path.abspath(control.parent)), control, store, config)  # noqa: PTH100 -- symlinks stay
+    root = control.parent if control.name == CONTROL else control
+    return Worktree(Path(os.path.abspath(root)), control, store, config)  # noqa: PTH100 -- symlinks stay
+
+
+def _store_folder(control: Path) -> Path:
+    return control / STORE if control.name == CONTROL else control

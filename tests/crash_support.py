@@ -86,6 +86,10 @@ class Ended:
     def was_killed(self) -> bool:
         return self.code is None
 
+    @property
+    def lines(self) -> list[str]:
+        return self.stdout.splitlines()
+
 
 class Watch:
     """What happens at each change of the disk, counted from 0; *act* is called before it is done.

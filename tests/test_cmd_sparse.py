@@ -18,7 +18,7 @@ from dsvc.worktree.sparse import set_sparse
 from dsvc.worktree.sparse_set import EVERYTHING
 from dsvc.worktree.status import read_status
 from dsvc.worktree.worktree import Worktree
-from tests.conftest import RunDsvc
+from tests.forked import Desk, desk
 from tests.killed import killed_at_step
 from tests.worktree_support import (
     EMPTY_FOLDER,
@@ -30,8 +30,9 @@ from tests.worktree_support import (
     open_copy,
     read_files,
     tree_of,
-    write_files,
 )
+
+__all__ = ["desk"]
 
 FILES: dict[bytes, Content] = {
     b"a/one": b"1",
@@ -43,73 +44,69 @@ FILES: dict[bytes, Content] = {
 
 
 @pytest.fixture
-def work(repository_folder: Path, run_dsvc: RunDsvc) -> Path:
-    write_files(repository_folder, FILES)
-    run_dsvc("add", "-q", "-A", cwd=repository_folder)
-    run_dsvc("commit", "-q", "-m", "first", cwd=repository_folder)
-    return repository_folder
+def work(desk: Desk) -> Path:
+    desk.commit(FILES)
+    return desk.work
 
 
-def files_in(version: str, work: Path, run_dsvc: RunDsvc) -> list[str]:
-    return run_dsvc("ls", "-r", version, cwd=work).lines
+def files_in(version: str, work: Path, desk: Desk) -> list[str]:
+    return desk("ls", "-r", version, cwd=work).lines
 
 
-def test_files_go_and_come_back_and_no_version_changes(work: Path, run_dsvc: RunDsvc) -> None:
-    assert run_dsvc("sparse", "set", "b", cwd=work).stderr == "3 files went\n"
+def test_files_go_and_come_back_and_no_version_changes(work: Path, desk: Desk) -> None:
+    assert desk("sparse", "set", "b", cwd=work).stderr == "3 files went\n"
 
     assert read_files(work) == {path: FILES[path] for path in (b"b/c/three", b"b/four")}
-    assert run_dsvc("sparse", cwd=work).lines == ["b"]
-    assert run_dsvc("status", cwd=work).lines[-1] == "nothing to commit, working tree clean"
-    assert run_dsvc("sparse", "add", "a/one", cwd=work / "b", code=0).stderr.startswith(
-        "warning: this version has no b/a"
-    )
-    assert run_dsvc("sparse", "add", "../a/one", cwd=work / "b").stderr == "1 file came\n"
-    assert run_dsvc("sparse", "list", cwd=work).lines == ["a/one", "b"]
-    assert run_dsvc("sparse", "disable", cwd=work).stderr == "2 files came\n"
+    assert desk("sparse", cwd=work).lines == ["b"]
+    assert desk("status", cwd=work).lines[-1] == "nothing to commit, working tree clean"
+    assert desk("sparse", "add", "a/one", cwd=work / "b", code=0).stderr.startswith("warning: this version has no b/a")
+    assert desk("sparse", "add", "../a/one", cwd=work / "b").stderr == "1 file came\n"
+    assert desk("sparse", "list", cwd=work).lines == ["a/one", "b"]
+    assert desk("sparse", "disable", cwd=work).stderr == "2 files came\n"
     assert read_files(work) == FILES
-    assert run_dsvc("status", "--porcelain", cwd=work).stdout == ""
-    assert run_dsvc("sparse", cwd=work).stdout == ""
+    assert desk("status", "--porcelain", cwd=work).stdout == ""
+    assert desk("sparse", cwd=work).stdout == ""
 
 
-def test_what_is_outside_stays_in_every_version(work: Path, run_dsvc: RunDsvc) -> None:
-    run_dsvc("sparse", "set", "a", cwd=work)
+def test_what_is_outside_stays_in_every_version(work: Path, desk: Desk) -> None:
+    desk("sparse", "set", "a", cwd=work)
     (work / "a" / "one").unlink()
     (work / "a" / "new").write_text("new")
 
-    run_dsvc("add", "-A", cwd=work)
-    run_dsvc("commit", "-q", "-m", "second", cwd=work)
+    desk("add", "-A", cwd=work)
+    desk("commit", "-q", "-m", "second", cwd=work)
 
-    assert files_in("HEAD", work, run_dsvc) == ["a/new", "a/two", "b/c/three", "b/four", "large"]
-    run_dsvc("switch", "-q", "--detach", "HEAD~1", cwd=work)
+    assert files_in("HEAD", work, desk) == ["a/new", "a/two", "b/c/three", "b/four", "large"]
+    desk("switch", "-q", "--detach", "HEAD~1", cwd=work)
     assert set(read_files(work)) == {b"a/one", b"a/two"}
-    run_dsvc("switch", "-q", "main", cwd=work)
+    desk("switch", "-q", "main", cwd=work)
     assert set(read_files(work)) == {b"a/new", b"a/two"}
-    run_dsvc("reset", "-q", "--hard", "HEAD~1", cwd=work)
+    desk("reset", "-q", "--hard", "HEAD~1", cwd=work)
     assert set(read_files(work)) == {b"a/one", b"a/two"}
-    run_dsvc("undo", "-q", cwd=work)
+    desk("undo", "-q", cwd=work)
     assert set(read_files(work)) == {b"a/new", b"a/two"}
-    assert run_dsvc("snapshot", "--no-push", cwd=work).stderr.endswith("nothing changed\n")
+    assert desk("snapshot", "--no-push", cwd=work).stderr.endswith("nothing changed\n")
 
 
-def test_a_file_outside_is_told_of_and_never_added(work: Path, run_dsvc: RunDsvc) -> None:
-    run_dsvc("sparse", "set", "a", cwd=work)
+def test_a_file_outside_is_told_of_and_never_added(work: Path, desk: Desk) -> None:
+    desk("sparse", "set", "a", cwd=work)
     (work / "b").mkdir()
     (work / "b" / "four").write_text("edited")
 
-    status = run_dsvc("status", cwd=work).stdout
-    added = run_dsvc("add", "-A", cwd=work)
-    named = run_dsvc("add", "b/four", cwd=work, code=10)
+    status = desk("status", cwd=work).stdout
+    added = desk("add", "-A", cwd=work)
+    named = desk("add", "b/four", cwd=work, code=10)
 
     assert "Outside of this sparse worktree:\n" in status
     assert "\tb/four\n" in status
-    assert [json.loads(line)["kind"] for line in run_dsvc("status", "--json", cwd=work).lines] == ["head", "outside"]
+    assert [json.loads(line)["kind"] for line in desk("status", "--json", cwd=work).lines] == ["head", "outside"]
     assert added.stderr.startswith("warning: left out, as this worktree is sparse: 1 file, such as b/four\nhint: ")
     assert added.stderr.endswith("nothing changed\n")
     assert named.stderr.startswith("error: outside of what this sparse worktree has: b/four\nhint: to have it")
-    snapshot = run_dsvc("snapshot", "--no-push", cwd=work)
+    snapshot = desk("snapshot", "--no-push", cwd=work)
     assert "nothing changed; left out 1 file outside of the sparse worktree" in snapshot.stderr
     # It is the user's own, so it is not overwritten either.
-    assert "\tb/four\n" in run_dsvc("sparse", "add", "b", cwd=work, code=5).stderr
+    assert "\tb/four\n" in desk("sparse", "add", "b", cwd=work, code=5).stderr
     assert (work / "b" / "four").read_text() == "edited"
 
 
@@ -117,63 +114,63 @@ def test_a_file_outside_is_told_of_and_never_added(work: Path, run_dsvc: RunDsvc
     "words",
     [["rm", "large"], ["mv", "a/one", "b/one"], ["mv", "large", "a"], ["restore", "large"], ["checkout", "--", "b"]],
 )
-def test_to_name_what_is_outside_is_an_error(words: list[str], work: Path, run_dsvc: RunDsvc) -> None:
-    run_dsvc("sparse", "set", "a", cwd=work)
+def test_to_name_what_is_outside_is_an_error(words: list[str], work: Path, desk: Desk) -> None:
+    desk("sparse", "set", "a", cwd=work)
     (work / "b").mkdir()
 
-    assert "outside of what this sparse worktree has" in run_dsvc(*words, cwd=work, code=10).stderr
+    assert "outside of what this sparse worktree has" in desk(*words, cwd=work, code=10).stderr
     (work / "b").rmdir()
-    assert run_dsvc("status", "--porcelain", cwd=work).stdout == ""
+    assert desk("status", "--porcelain", cwd=work).stdout == ""
 
 
-def test_an_edited_file_does_not_go(work: Path, run_dsvc: RunDsvc) -> None:
+def test_an_edited_file_does_not_go(work: Path, desk: Desk) -> None:
     (work / "large").write_text("edited")
 
-    assert "\tlarge\n" in run_dsvc("sparse", "set", "a", cwd=work, code=5).stderr
+    assert "\tlarge\n" in desk("sparse", "set", "a", cwd=work, code=5).stderr
 
     assert set(read_files(work)) == set(FILES)
-    assert run_dsvc("sparse", cwd=work).stdout == ""
+    assert desk("sparse", cwd=work).stdout == ""
     # What is staged can go: it is stored.
-    run_dsvc("add", "large", cwd=work)
-    run_dsvc("sparse", "set", "a", cwd=work)
-    assert run_dsvc("status", "--porcelain", cwd=work).lines == ["M  large"]
-    run_dsvc("commit", "-q", "-m", "second", cwd=work)
-    assert run_dsvc("cat", "HEAD:large", cwd=work).stdout == "edited"
+    desk("add", "large", cwd=work)
+    desk("sparse", "set", "a", cwd=work)
+    assert desk("status", "--porcelain", cwd=work).lines == ["M  large"]
+    desk("commit", "-q", "-m", "second", cwd=work)
+    assert desk("cat", "HEAD:large", cwd=work).stdout == "edited"
 
 
-def test_ignore_files_above_are_inside(work: Path, run_dsvc: RunDsvc) -> None:
+def test_ignore_files_above_are_inside(work: Path, desk: Desk) -> None:
     (work / ".dsvcignore").write_text("*.log\n")
-    run_dsvc("add", "-q", ".dsvcignore", cwd=work)
-    run_dsvc("commit", "-q", "-m", "second", cwd=work)
+    desk("add", "-q", ".dsvcignore", cwd=work)
+    desk("commit", "-q", "-m", "second", cwd=work)
 
-    run_dsvc("sparse", "set", "b/c", cwd=work)
+    desk("sparse", "set", "b/c", cwd=work)
     (work / "b" / "c" / "x.log").write_text("")
 
     assert set(read_files(work)) == {b".dsvcignore", b"b/c/three", b"b/c/x.log"}
-    assert run_dsvc("status", "--porcelain", cwd=work).stdout == ""
+    assert desk("status", "--porcelain", cwd=work).stdout == ""
 
 
-def test_a_sparse_clone_brings_only_the_data_inside(work: Path, tmp_path: Path, run_dsvc: RunDsvc) -> None:
-    clone = tmp_path / "clone"
+def test_a_sparse_clone_brings_only_the_data_inside(work: Path, desk: Desk) -> None:
+    clone = work.parent / "clone"
 
-    said = run_dsvc("clone", "--sparse", "b/", "--sparse", "c", work, clone, cwd=tmp_path).stderr
+    said = desk("clone", "--sparse", "b/", "--sparse", "c", work, clone, cwd=work.parent).stderr
 
     assert "warning: this version has no c\n" in said
     assert "checked out main: 2 files\n" in said
     assert set(read_files(clone)) == {b"b/c/three", b"b/four"}
     assert sum(path.stat().st_size for path in (clone / ".dsvc").rglob("*") if path.is_file()) < 1_000_000
-    run_dsvc("sparse", "disable", cwd=clone)
+    desk("sparse", "disable", cwd=clone)
     assert read_files(clone) == FILES
 
 
 @pytest.mark.parametrize(
     "words", [["set", "."], ["set", "../elsewhere"], ["set", "a\nb"], ["set", ".dsvc/store"], ["set"]]
 )
-def test_what_can_be_no_part_is_refused(words: list[str], work: Path, run_dsvc: RunDsvc) -> None:
-    run_dsvc("sparse", *words, cwd=work, code=2)
+def test_what_can_be_no_part_is_refused(words: list[str], work: Path, desk: Desk) -> None:
+    desk("sparse", *words, cwd=work, code=2)
 
     assert read_files(work) == FILES
-    assert run_dsvc("sparse", cwd=work).stdout == ""
+    assert desk("sparse", cwd=work).stdout == ""
 
 
 def test_killed_at_any_step_all_inside_is_there_and_the_next_run_does_it(tmp_path: Path) -> None:

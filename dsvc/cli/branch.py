@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import Json, Quiet, argument, option
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.config import KeyNotSetError, set_value, unset_value
 from dsvc.history.branches import (
     Branch,
@@ -108,7 +108,7 @@ def command(
     if chosen > 1:
         message = "choose one of `--list`, `--show-current`, `-d`, `-m`, `-c` and `-u`"
         raise UsageError(message)
-    worktree = open_worktree()
+    worktree = open_repository()
     state = worktree.store.state()
     session = worktree.session(state)
     if show_current:

@@ -23,6 +23,7 @@ from dsvc.storage.local import make_folder, storage_error
 from dsvc.storage.settings import read_settings
 from dsvc.transport.address import folder_of, open_backend, redact, resolve_address
 from dsvc.transport.clone import Cloned, choose_head, clone
+from dsvc.transport.offer import Into
 from dsvc.transport.remote import Remote, check_remote_name, find_remote
 from dsvc.worktree.sparse_set import EVERYTHING, SparseSet, sparse_set, write_sparse_set
 from dsvc.worktree.worktree import Worktree
@@ -48,6 +49,8 @@ def command(
         tuple[str, ...], option("--sparse", metavar="PATH", help="Write only the files at and below *PATH*.")
     ] = (),
     no_checkout: Annotated[bool, option("-n", "--no-checkout", help="Write no files, and get no data.")] = False,
+    bare: Annotated[bool, option("--bare", help="Make a store without files, which serves as a remote.")] = False,
+    mirror: Annotated[bool, option("--mirror", help="The same, which `dsvc fetch` makes equal to *ADDRESS*.")] = False,
     origin: Annotated[str, option("-o", "--origin", metavar="NAME", help="Call the remote *NAME*.")] = "origin",
     no_hardlinks: Annotated[
         bool, option("--no-hardlinks", help="Copy packs, even where they could be shared with the remote.")
@@ -76,6 +79,13 @@ def command(
     by hard links: they never change. `--no-hardlinks` makes a copy that has nothing in common with it, as a backup
     should.
 
+    With `--bare`, *FOLDER* is a store as dsvc-push(1) makes one, by default with `.dsvc` behind its name: for a server,
+    or a disk to take along. It has all data, and serves as a remote. Inside of it, `dsvc fetch` moves its branches
+    forward to where they are at the address, and brings what is new; a branch that has gone another way stays. With
+    `--mirror`, all branches and tags become what they are there, and what went there goes, but for published tags.
+    `log`, `show`, `ls`, `cat`, `du`, `list`, `reflog`, `graph`, `diff` of two versions, `branch`, `tag`, `publish`,
+    `push`, `fetch`, `remote`, `config` and `fsck` work there; what needs files refuses.
+
     A clone that was interrupted goes on where it was when the same command is run again.
 
     Examples:
@@ -83,6 +93,7 @@ def command(
         $ dsvc clone -b v1.2 ../images old-images
         $ dsvc clone -c remote.origin.profile=work s3://bucket/images
         $ dsvc clone --data /mnt/nas/images
+        $ dsvc clone --mirror s3://bucket/images /srv/images.dsvc
         $ dsvc clone --sparse train --sparse labels.csv /mnt/nas/images
 
     Exit status:
@@ -92,9 +103,16 @@ def command(
         dsvc-pull(1), dsvc-sparse(1), dsvc-remote(1), dsvc-init(1)
     """
     console.set_quiet(quiet)
+    into = Into.MIRROR if mirror else Into.BRANCHES if bare else Into.TRACKING
+    if into is not Into.TRACKING:
+        if sparse or no_checkout:
+            message = f"a {'mirror' if mirror else 'bare clone'} has no files, and so no choice of them"
+            raise UsageError(message)
+        data = no_checkout = True
     full = resolve_address(address, Path.cwd())
     check_remote_name(origin)
-    root = Path(os.path.normpath(Path.cwd() / (folder or _default_folder(full))))
+    default = _default_folder(full) + ("" if into is Into.TRACKING else ".dsvc")
+    root = Path(os.path.normpath(Path.cwd() / (folder or default)))
     wanted = dict(map(_setting, settings))
     part = sparse_set([os.path.normpath(os.fsencode(path)) for path in sparse]) if sparse else EVERYTHING
     config = session.load_config()
@@ -108,10 +126,13 @@ def command(
     # All that can be wrong with it is said before anything is made.
     with remote_hints(source.name, full):
         choose_head(source.open().state(), branch)
-    _check_free(root, full)
+    control = root / ".dsvc" if into is Into.TRACKING else root
+    _check_free(root, control, full)
     console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
-    promisor: dict[str, Value] = {} if data else {f"remote.{origin}.promisor": True}
-    worktree = _make(root, full, origin, promisor | wanted, part)
+    own: dict[str, Value] = {} if data else {f"remote.{origin}.promisor": True}
+    if into is not Into.TRACKING:
+        own[f"remote.{origin}.fetch"] = into.value
+    worktree = _make(root, control, origin, {**own, **wanted, f"remote.{origin}.url": full}, part)
     other = find_remote(worktree.config, worktree.control, origin, worktree.store.context)
     try:
         with remote_hints(origin, full), progress_bar() as progress:
@@ -122,13 +143,14 @@ def command(
                 checkout=not no_checkout,
                 link=not no_hardlinks,
                 data=data,
+                into=into,
                 workers=hands,
                 progress=progress,
             )
     except BaseException:
         console.hint(f"what has come is kept in {quote_path(os.fsencode(root))}: run the same again to go on")
         raise
-    if not no_checkout:
+    if part and not no_checkout:
         warn_of_nothing(worktree.staged_tree(worktree.store.state()), part.named)
     _set_upstream(worktree, origin, cloned)
     (worktree.control / _MARK).unlink(missing_ok=True)
@@ -142,11 +164,11 @@ def _default_folder(full: str) -> str:
     return name.removesuffix(".dsvc") or "clone"
 
 
-def _check_free(root: Path, full: str) -> None:
+def _check_free(root: Path, control: Path, full: str) -> None:
     """Check that *root* is not there, is empty, or is what an interrupted clone of the same address has left."""
     found = None
     with suppress(OSError, UnicodeDecodeError):
-        found = (root / ".dsvc" / _MARK).read_text("utf-8")
+        found = (control / _MARK).read_text("utf-8")
     if found != full and root.exists() and (not root.is_dir() or any(root.iterdir())):
         message = f"{quote_path(os.fsencode(root))} exists and is not an empty folder"
         raise Failure(message, code=_EXISTS)
@@ -160,16 +182,16 @@ def _setting(text: str) -> tuple[str, Value]:
     return key, parse_value(key, value)
 
 
-def _make(root: Path, full: str, origin: str, settings: Mapping[str, Value], part: SparseSet) -> Worktree:
-    control = root / ".dsvc"
+def _make(root: Path, control: Path, origin: str, settings: Mapping[str, Value], part: SparseSet) -> Worktree:
     try:
         make_folder(control)
-        (control / _MARK).write_text(full, "utf-8")
+        (control / _MARK).write_text(str(settings[f"remote.{origin}.url"]), "utf-8")
     except OSError as error:
         raise storage_error(error, f"make {quote_path(os.fsencode(root))}") from error
     with suppress(RepositoryExistsError):
-        create_repository(root, session.make_context(session.load_config()), store_id=session.nonce())
-    for key, value in (*settings.items(), (f"remote.{origin}.url", full)):
+        context = session.make_context(session.load_config())
+        create_repository(root, context, store_id=session.nonce(), bare=control == root)
+    for key, value in settings.items():
         set_value(control / "config.toml", key, value)
     if part:
         write_sparse_set(control, part)

@@ -29,6 +29,7 @@ _UNEXPECTED: Final = 70
 # The nearest class decides; see EXIT STATUS in dsvc(1).
 _EXIT_CODES: Final = {
     "InvalidInputError": 2,
+    "BareRepositoryError": 3,
     "NotARepositoryError": 3,
     "NotFoundError": _NOT_FOUND,
     "NothingToCommitError": 1,
@@ -69,6 +70,7 @@ _HINTS: Final[dict[str, str]] = {
     "AccessDeniedError": "ask its owner for the right to list, read and write there; without the one to list, "
     "what is not there yet is refused too",
     "BucketNotFoundError": "dsvc makes no buckets: make it with the vendor's tools, or correct the address",
+    "BareRepositoryError": "to work on files, clone it: `dsvc clone ADDRESS FOLDER`",
     "BusyError": "another dsvc is at work here; wait for it, then try again",
     "CorruptionError": _FSCK,
     "CredentialsExpiredError": "log in again, then run the same command again; nothing was lost",

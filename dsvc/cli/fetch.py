@@ -9,7 +9,7 @@ from dsvc.cli.history import PathNotFoundError
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.paths import tree_path
 from dsvc.cli.progress_bar import progress_bar
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.cli.workers import workers
 from dsvc.history.needs import bring_entries
 from dsvc.history.revisions import resolve
@@ -18,6 +18,7 @@ from dsvc.model.ids import ObjectId
 from dsvc.transport.address import redact
 from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
+from dsvc.transport.offer import Into
 from dsvc.transport.refspec import Refspec, parse_refspec
 from dsvc.transport.remote import Remote, find_remote
 from dsvc.transport.updates import Exchange
@@ -60,6 +61,8 @@ def command(
     published here if they are there; an alias such as *DATASET*`@prod` follows the remote's, unless it was moved here.
     Without *REMOTE*, it is the one that the current branch follows, or else `origin`.
 
+    In a bare clone, the branches themselves move forward, and in a mirror all is as it is there; see dsvc-clone(1).
+
     Only what is missing here is copied, and everything is checked against its hash before it counts.
     In a lazy clone (see dsvc-concepts(7)), versions come without data, which is read when it is needed.
 
@@ -80,7 +83,7 @@ def command(
         dsvc-pull(1), dsvc-remote(1)
     """
     console.set_quiet(quiet)
-    worktree = open_worktree()
+    worktree = open_repository()
     names = [*worktree.config.remotes()] if all else [remote or usual_remote(worktree)]
     if all and (remote or refspecs):
         message = "`--all` takes neither remote nor refspec"
@@ -99,6 +102,7 @@ def command(
             dry_run=dry_run,
             data=not worktree.config.flag(f"remote.{name}.promisor"),
             threads=workers(worktree.config, jobs).jobs,
+            into=Into(worktree.config.text(f"remote.{name}.fetch") or "tracking"),
         )
         with remote_hints(name):
             other = find_remote(worktree.config, worktree.control, name, worktree.store.context)

@@ -156,7 +156,7 @@ def _sample(share: float | None, seconds: int | None) -> Sample:
 
 def _open(address: str | None, remote: str | None) -> tuple[Config, Store, list[Path]]:
     if remote is not None:
-        worktree = session.open_worktree()
+        worktree = session.open_repository()
         with remote_hints(remote):
             there = find_remote(worktree.config, worktree.control, remote, worktree.store.context)
             there.open()
@@ -165,7 +165,7 @@ def _open(address: str | None, remote: str | None) -> tuple[Config, Store, list[
         promisor = None if other is None else other.store.promisor
         return worktree.config, Store(there.origin, there.context, promisor=promisor), []
     if address is None:
-        worktree = session.open_worktree()
+        worktree = session.open_repository()
     else:
         config, backend = session.load_config(), open_backend(address, Path.cwd())
         found = _repository_of(backend)
@@ -179,8 +179,9 @@ def _repository_of(backend: Backend) -> Worktree | None:
     """Return the repository whose store is in *backend*, where it is a folder of one."""
     if not isinstance(backend, LocalBackend):
         return None
-    control = control_at(backend.root.parent.parent)
-    return session.open_control(control) if control is not None and control / "store" == backend.root else None
+    root = backend.root
+    control = control_at(root) or control_at(root.parent.parent)
+    return session.open_control(control) if control in (root, root.parent) and control is not None else None
 
 
 def _promised(store: Store) -> Promised:

@@ -9,7 +9,7 @@ import msgspec
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.paths import split_words, tree_path
 from dsvc.cli.pathspec import read_pathspec
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.errors import NotFoundError
 from dsvc.history.commits import Commits
 from dsvc.history.head import Head
@@ -173,6 +173,6 @@ class History(msgspec.Struct, frozen=True):
 
 def open_history() -> History:
     """Open the repository that the working folder is in, as it is now."""
-    worktree = open_worktree()
+    worktree = open_repository()
     state = worktree.store.state()
     return History(worktree, state, read_head(worktree, state), Commits(worktree.store.objects))

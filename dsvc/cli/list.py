@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 from dsvc.cli import console
 from dsvc.cli.exchange import open_remote, remote_hints
 from dsvc.cli.options import Json, argument
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.history.catalog import CatalogEntry, read_catalog
 from dsvc.history.diff import diff_trees
 from dsvc.history.store import Store
@@ -61,7 +61,7 @@ def command(
     See also:
         dsvc-branch(1), dsvc-tag(1), dsvc-push(1), dsvc-log(1)
     """
-    worktree = open_worktree()
+    worktree = open_repository()
     if remote is None or remote == ".":
         state = worktree.store.state()
         rows = [*_draft(worktree, state), *_rows(worktree.store, state)]

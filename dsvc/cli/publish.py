@@ -8,7 +8,7 @@ from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import open_remote, remote_hints, transferred
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.cli.workers import workers
 from dsvc.datasets.publish import NextNumber, Published, publish
 from dsvc.history.revisions import resolve
@@ -90,7 +90,7 @@ def command(
     if pre is not None and (next_ is None or not pre.isalnum() or not pre[0].isalpha()):
         text = "`--pre` takes a word such as `rc`, and goes with `--next`"
         raise UsageError(text)
-    worktree = open_worktree()
+    worktree = open_repository()
     state = worktree.store.state()
     dataset, version = _version(state, name, next_, pre, has_alias=bool(alias))
     commit = _commit(worktree, state, dataset, version, revision)

@@ -7,7 +7,7 @@ from dsvc.cli.errors import Failure, UsageError, report
 from dsvc.cli.exchange import open_remote, print_json, rejection_code, remote_hints, show_refs, transferred
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.progress_bar import progress_bar
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.cli.workers import workers
 from dsvc.config import set_value
 from dsvc.errors import DsvcError
@@ -91,7 +91,7 @@ def command(
         dsvc-pull(1), dsvc-remote(1), dsvc-clone(1)
     """
     console.set_quiet(quiet)
-    worktree = open_worktree()
+    worktree = open_repository()
     branch = worktree.session(worktree.store.state()).branch
     short = None if branch is None else branch.removeprefix(HEADS)
     wanted = [] if delete else _refspecs(refspecs, branch, all=all, tags=tags, force=force)

@@ -67,7 +67,7 @@ def command(
     if len(refs) > 1:
         message = f"unexpected argument `{refs[1]}`"
         raise UsageError(message)
-    worktree = session.open_worktree()
+    worktree = session.open_repository()
     state = worktree.store.state()
     name, changes = _changes(worktree, state, refs[0] if refs else "HEAD")
     now = session.now()[0]

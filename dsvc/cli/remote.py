@@ -10,7 +10,7 @@ from dsvc.cli import console
 from dsvc.cli.errors import Failure, exit_code, hint
 from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import Json, Verbose, argument, option
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.config import Value, set_value, unset_value
 from dsvc.errors import StorageError
 from dsvc.transport.address import check_address, folder_of, redact
@@ -58,7 +58,7 @@ def command(*, verbose: Verbose = False, json: Json = False) -> None:
     See also:
         dsvc-push(1), dsvc-fetch(1), dsvc-clone(1), dsvc-remotes(7), dsvc-config(5)
     """
-    worktree = open_worktree()
+    worktree = open_repository()
     for name, address in worktree.config.remotes().items():
         if json:
             console.out_json({"name": name, "url": redact(address)})
@@ -111,7 +111,7 @@ def add(
         5 the name is taken
         10 the store does not keep writers apart, or there are other things at the address
     """
-    worktree = open_worktree()
+    worktree = open_repository()
     check_remote_name(name)
     if name in worktree.config.remotes():
         raise RemoteExistsError(name)
@@ -158,7 +158,7 @@ def try_out(name: Name, *, json: Json = False) -> int:
     from dsvc.cli.trial_text import report_trial
     from dsvc.transport.trial import try_remote
 
-    worktree = open_worktree()
+    worktree = open_repository()
     with remote_hints(name):
         remote = find_remote(worktree.config, worktree.control, name, worktree.store.context)
     trial = try_remote(remote)
@@ -172,7 +172,7 @@ def remove(name: Name) -> None:
     Exit status:
         10 it is a promisor: data that is not here is read from it
     """
-    worktree = open_worktree()
+    worktree = open_repository()
     _check_own(worktree, name)
     if worktree.config.flag(f"remote.{name}.promisor"):
         message = f"data that is not here is read from {name}"
@@ -195,7 +195,7 @@ def rename(name: Name, new_name: Annotated[str, argument("NEW", help="What it is
     Exit status:
         5 the new name is taken
     """
-    worktree = open_worktree()
+    worktree = open_repository()
     _check_own(worktree, name)
     check_remote_name(new_name)
     if new_name in worktree.config.remotes():
@@ -218,7 +218,7 @@ def set_url(name: Name, address: Address) -> None:
 
     Another store may be there: what was remembered of the old one is forgotten.
     """
-    worktree = open_worktree()
+    worktree = open_repository()
     _check_own(worktree, name)
     stored = _stored(worktree, address)
     forget_position(remote_folder(worktree.control, name))
@@ -227,7 +227,7 @@ def set_url(name: Name, address: Address) -> None:
 
 def get_url(name: Name) -> None:
     """Print the address of a remote."""
-    address = open_worktree().config.remotes().get(name)
+    address = open_repository().config.remotes().get(name)
     if address is None:
         raise RemoteNotFoundError(name)
     console.out(redact(address))
@@ -239,7 +239,7 @@ def accept_rewind(name: Name) -> None:
     It is for a remote that was restored from a backup, on purpose. What it is now is
     believed as at the first contact.
     """
-    worktree = open_worktree()
+    worktree = open_repository()
     if name not in worktree.config.remotes():
         raise RemoteNotFoundError(name)
     forget_position(remote_folder(worktree.control, name))

@@ -29,6 +29,7 @@ __all__ = [
     "nonce",
     "now",
     "open_control",
+    "open_repository",
     "open_worktree",
     "record_use",
     "set_command",
@@ -135,6 +136,18 @@ def record_use(name: str, commit: bytes, *, place: str) -> None:
 
 def open_worktree(folder: Path | None = None, *, attended: bool = True) -> "Worktree":
     """Open the repository that *folder*, by default the working folder, is in; *attended* is as in `make_context`.
+
+    Raises:
+        NotARepositoryError: It is in none.
+        BareRepositoryError: That has no worktree.
+    """
+    worktree = open_repository(folder, attended=attended)
+    worktree.need_files()
+    return worktree
+
+
+def open_repository(folder: Path | None = None, *, attended: bool = True) -> "Worktree":
+    """Open the repository that *folder*, by default the working folder, is in, also a bare one.
 
     Raises:
         NotARepositoryError: It is in none.

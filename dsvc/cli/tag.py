@@ -9,7 +9,7 @@ from dsvc.cli import console
 from dsvc.cli.editor import clean_message, edit
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import Json, Quiet, argument, option
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_repository
 from dsvc.history.commits import Commits
 from dsvc.history.numbers import version_key
 from dsvc.history.revisions import peel, resolve, resolve_any
@@ -90,7 +90,7 @@ def command(
         dsvc-publish(1), dsvc-branch(1), dsvc-show(1), dsvc-undo(1), dsvc-revisions(7)
     """
     console.set_quiet(quiet)
-    worktree = open_worktree()
+    worktree = open_repository()
     state = worktree.store.state()
     conditions = (contains, merged, points_at)
     is_annotated = annotate or bool(message) or file is not None

@@ -18,6 +18,7 @@ from dsvc.storage.memory import MemoryBackend
 from dsvc.storage.settings import NO_SETTINGS, Settings
 
 __all__ = [
+    "CONTROL",
     "CredentialsInAddressError",
     "UnsupportedAddressError",
     "check_address",
@@ -30,7 +31,7 @@ __all__ = [
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CREDENTIALS: Final = re.compile(r"(://[^/@:]*):[^/@]*@")
-_CONTROL: Final = ".dsvc"
+CONTROL: Final = ".dsvc"
 _STORE: Final = "store"
 
 
@@ -125,13 +126,13 @@ def open_backend(address: str, base: Path, settings: Settings = NO_SETTINGS) -> 
 def has_worktree(backend: Backend, address: str) -> bool:
     """Tell whether the store of *backend*, at *address*, is that of a repository where somebody works."""
     root = backend.root if isinstance(backend, LocalBackend) else PurePosixPath(urlsplit(address).path)
-    return root.name == _STORE and root.parent.name == _CONTROL
+    return root.name == _STORE and root.parent.name == CONTROL
 
 
 def _open_folder(address: str, base: Path, settings: Settings) -> Backend:
     folder = _local_path(address, base)
     kind = ReadOnlyFolder if settings.read_only else LocalBackend
-    for candidate in (folder / _CONTROL / _STORE, folder / _STORE if folder.name == _CONTROL else folder):
+    for candidate in (folder / CONTROL / _STORE, folder / _STORE if folder.name == CONTROL else folder):
         if (candidate / CONFIG_KEY).is_file():
             return kind(candidate)
     return kind(folder)

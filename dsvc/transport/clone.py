@@ -19,6 +19,7 @@ from dsvc.storage.backend import LocalFiles
 from dsvc.transport.closure import peel
 from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, fetch
+from dsvc.transport.offer import Into
 from dsvc.transport.promise import Promise
 from dsvc.transport.remote import Remote
 from dsvc.transport.updates import Exchange
@@ -57,13 +58,14 @@ def clone(
     checkout: bool = True,
     link: bool = True,
     data: bool = False,
+    into: Into = Into.TRACKING,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> Cloned:
     """Fetch all that *remote* has into *worktree*, which is new, and write the files of *branch* or its default.
 
     With *data*, that of all versions comes; else, only that of the files which are written, and *remote* should be
-    configured as a promisor. What an earlier attempt has done is not done again.
+    configured as a promisor. *into* says where branches come. What an earlier attempt has done is not done again.
 
     Raises:
         NoStoreError: There is nothing at the remote's address.
@@ -78,7 +80,7 @@ def clone(
     if checkout and chosen is not None and not worktree.sparse and isinstance(there.backend, LocalFiles):
         # Of a folder, all comes at one go; far away, metadata is walked where it was brought to.
         first = peel(there.objects, chosen[1])[1]
-    options = FetchOptions(tags=True, link=link, data=data, data_of=first, threads=max(1, workers.jobs))
+    options = FetchOptions(tags=True, link=link, data=data, data_of=first, threads=max(1, workers.jobs), into=into)
     exchange = fetch(worktree.store, remote, options=options, progress=progress)
     if data:
         # Where an earlier attempt has fetched without.

@@ -16,8 +16,9 @@ from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.odb.receive import PackReceiver
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.transport.address import has_worktree
 from dsvc.transport.metadata import bring_metadata, drop_metadata
-from dsvc.transport.offer import Offer
+from dsvc.transport.offer import Into, Offer
 from dsvc.transport.preparation import Preparation, prepare, still_holds
 from dsvc.transport.promise import Promise
 from dsvc.transport.refspec import Refspec
@@ -46,7 +47,8 @@ class FetchOptions(msgspec.Struct, frozen=True):
 
     With *prune*, branches that are gone there are forgotten; with *link*, packs are shared with a
     remote on the same filesystem instead of copied. Without *data*, what files contain stays there, promised, but for
-    that of the version *data_of*; of a remote that is far away, it is brought later at less cost.
+    that of the version *data_of*; of a remote that is far away, it is brought later at less cost. *into* says where
+    branches come.
     """
 
     tags: bool | None = None
@@ -57,6 +59,7 @@ class FetchOptions(msgspec.Struct, frozen=True):
     data: bool = True
     data_of: ObjectId | None = None
     threads: int = 1
+    into: Into = Into.TRACKING
 
 
 _DEFAULT: Final = FetchOptions()
@@ -106,10 +109,10 @@ def _attempt(
     try:
         packs = bring_metadata(there, local.objects)
         there.objects.nearer = local.objects
-        offer = Offer(remote, there, state, tags=options.tags, force=options.force)
+        offer = Offer(remote, there, state, tags=options.tags, force=options.force, into=options.into)
         wishes = offer.wishes(refspecs, prune=options.prune)
         aliases = offer.aliases(wishes)
-        updates = _judge(there, state, wishes)
+        updates = _judge(local, there, state, wishes)
         is_far, bring = packs is not there.backend, None
         if options.data and is_far:
             # In few large requests, and what an interruption leaves is not asked for again.
@@ -151,7 +154,7 @@ def _attempt(
 
     def build(now: State) -> Sequence[RefChange] | None:
         nonlocal updates
-        updates = _judge(there, now, wishes)
+        updates = _judge(local, there, now, wishes)
         if not (found.tips.issuperset(values_of(updates)) and still_holds(there, found, now)):
             raise CollectedError(remote.name)
         return [*changes_of(updates), *changes_to(now, aliases), *also(now)] or None
@@ -165,5 +168,7 @@ def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exc
     return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits))
 
 
-def _judge(there: Store, state: State, wishes: Sequence[Wish]) -> list[RefUpdate]:
-    return judge(there.objects, state, wishes, worked_on=read_session(state).branch)
+def _judge(local: Store, there: Store, state: State, wishes: Sequence[Wish]) -> list[RefUpdate]:
+    # In a bare repository, nobody works on a branch.
+    worked_on = read_session(state).branch if has_worktree(local.backend, "") else None
+    return judge(there.objects, state, wishes, worked_on=worked_on)

@@ -1,6 +1,7 @@
 """What a remote has to offer to a fetch, and what of it is to come: branches, and tags with them."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 
 from dsvc.errors import RefusedError
 from dsvc.history.store import Store
@@ -15,7 +16,18 @@ from dsvc.transport.remote import Remote
 from dsvc.transport.tracking import tracking_ref
 from dsvc.transport.updates import Wish
 
-__all__ = ["Offer"]
+__all__ = ["Into", "Offer"]
+
+
+class Into(Enum):
+    """Where branches come that are fetched: to what remembers the remote's, or to those of the same name.
+
+    A mirror has the same branches and tags, wherever they were, and no others.
+    """
+
+    TRACKING = "tracking"
+    BRANCHES = "branches"
+    MIRROR = "mirror"
 
 
 class Offer:
@@ -25,12 +37,22 @@ class Offer:
     branches here move wherever they were.
     """
 
-    def __init__(self, remote: Remote, there: Store, state: State, *, tags: bool | None, force: bool) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        there: Store,
+        state: State,
+        *,
+        tags: bool | None,
+        force: bool,
+        into: Into = Into.TRACKING,
+    ) -> None:
+        self._into = into
         self._remote = remote
         self._objects = there.objects
         self._state = state
-        self._tags = tags
-        self._force = force
+        self._tags = True if into is Into.MIRROR else tags
+        self._force = force or into is Into.MIRROR
         refs = there.state().refs
         self._refs = {ref: refs[ref] for ref in sorted(refs) if ref.startswith((HEADS, TAGS))}
 
@@ -41,19 +63,25 @@ class Offer:
         """
         wishes = [wish for refspec in refspecs for wish in self._asked(refspec)]
         if not refspecs:
-            wishes = [self._tracking(ref) for ref in self._refs if ref.startswith(HEADS)]
+            wishes = [self._branch(ref) for ref in self._refs if ref.startswith(HEADS)]
         wished = {wish.target for wish in wishes}
         tips = [wish.new for wish in wishes if wish.new is not None]
         wishes += [self._tag(ref, force=self._force) for ref in self._followed(tips) if ref not in wished]
-        if prune:
-            prefix = f"{REMOTES}{self._remote.name}/"
-            gone = [ref for ref in self._state.refs if ref.startswith(prefix)]
-            wishes += [
-                Wish("", ref, None, force=True)
-                for ref in sorted(gone)
-                if HEADS + ref.removeprefix(prefix) not in self._refs
-            ]
+        if prune or self._into is Into.MIRROR:
+            wishes += [Wish("", ref, None, force=True) for ref in self._gone()]
         return wishes
+
+    def _gone(self) -> list[str]:
+        """Return the refs here of what is no longer there."""
+        refs = self._state.refs
+        if self._into is Into.TRACKING:
+            prefix = f"{REMOTES}{self._remote.name}/"
+            known = {ref: HEADS + ref.removeprefix(prefix) for ref in refs if ref.startswith(prefix)}
+        else:
+            # What is published stays, whatever becomes of it there.
+            kinds = (HEADS, TAGS) if self._into is Into.MIRROR else (HEADS,)
+            known = {ref: ref for ref in refs if ref.startswith(kinds) and not refs[ref].published}
+        return sorted(ref for ref, source in known.items() if source not in self._refs)
 
     def aliases(self, wishes: Sequence[Wish]) -> Mapping[str, str | None]:
         """Return what is to be remembered, by ref, of the aliases there that are here too, or come with *wishes*."""
@@ -69,7 +97,9 @@ class Offer:
     def _value(self, ref: str) -> ObjectId:
         return ObjectId.from_hex(self._refs[ref].value)
 
-    def _tracking(self, ref: str) -> Wish:
+    def _branch(self, ref: str) -> Wish:
+        if self._into is not Into.TRACKING:
+            return Wish(ref, ref, self._value(ref), self._force)
         # What remembers follows, wherever the branch went.
         return Wish(ref, remote_ref(self._remote.name, ref.removeprefix(HEADS)), self._value(ref), force=True)
 
@@ -97,7 +127,7 @@ class Offer:
             force = refspec.force or self._force
             is_tag = source.startswith(TAGS)
             if not is_tag:
-                wishes.append(self._tracking(source))
+                wishes.append(self._branch(source))
             target = _target(refspec.target or source, source) if refspec.target or is_tag else None
             if is_tag and target == source:
                 wishes.append(self._tag(source, force=force))

@@ -19,7 +19,7 @@ from dsvc.storage.faults import ReadOnlyRemoteError
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.mirror import MirroredBackend
 from dsvc.storage.settings import NO_SETTINGS, Settings, read_settings
-from dsvc.transport.address import has_worktree, open_backend, redact
+from dsvc.transport.address import CONTROL, has_worktree, open_backend, redact
 from dsvc.transport.position import check_position, known_state, mirror, remember_position
 from dsvc.transport.probe import PROBE_PREFIX, is_probed, needs_probe, probe, remember_probe
 
@@ -256,7 +256,9 @@ def find_remote(config: Config, control: Path, name: str, context: Context) -> R
     if address is None:
         raise RemoteNotFoundError(name)
     folder, settings = remote_folder(control, name), read_settings(config, name, context.environment)
-    backend = open_backend(address, control.parent, settings)
+    # A bare repository is its own control folder.
+    base = control.parent if control.name == CONTROL else control
+    backend = open_backend(address, base, settings)
     if not isinstance(backend, LocalBackend):
         backend = mirror(folder, backend)
     return Remote(name, address, backend, context, folder, settings)

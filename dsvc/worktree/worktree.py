@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dsvc.config import Config
+from dsvc.errors import NotFoundError
 from dsvc.history.store import Store
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
@@ -25,14 +26,25 @@ from dsvc.worktree.session import Session, read_session
 from dsvc.worktree.sparse_set import SparseSet, read_sparse_set
 from dsvc.worktree.stat_cache import Row, StatCache
 
-__all__ = ["Worktree"]
+__all__ = ["BareRepositoryError", "Worktree"]
 
 
 _READ_ONLY: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+class BareRepositoryError(NotFoundError):
+    """What needs files was asked of a repository that has none."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(f"{root} is a bare repository: it has versions, and no files to work on")
+        self.root = root
+
+
 class Worktree:
-    """The worktree at *root*, whose own files are in *control*."""
+    """The worktree at *root*, whose own files are in *control*.
+
+    Of a bare repository both are the same, and only what needs no files can be done with it.
+    """
 
     def __init__(self, root: Path, control: Path, store: Store, config: Config) -> None:
         self.root = root
@@ -47,9 +59,19 @@ class Worktree:
         """The root as the system's own bytes."""
         return os.fsencode(self.root)
 
+    def need_files(self) -> None:
+        """Do nothing, unless there is no worktree.
+
+        Raises:
+            BareRepositoryError: It is so.
+        """
+        if self.root == self.control:
+            raise BareRepositoryError(self.root)
+
     @cached_property
     def stat_cache(self) -> StatCache:
         """What the files looked like."""
+        self.need_files()
         return StatCache(self.control / "worktree.db")
 
     @cached_property
