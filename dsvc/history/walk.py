@@ -165,17 +165,17 @@ def is_ancestor(commits: Commits, ancestor: ObjectId, descendant: ObjectId) -> b
     return any(commit_id == ancestor for commit_id in ancestors(commits, [descendant]))
 
 
-def merge_bases(commits: Commits, one: ObjectId, other: ObjectId) -> list[ObjectId]:
+def merge_bases(commits: Commits, other: ObjectId, *ones: ObjectId) -> list[ObjectId]:
     """Return the best common ancestors, newest first: those from which no other one is reachable.
 
     Usually there is one; there are several where branches were merged into each other, and none
-    where they share no history.
+    where they share no history. Of several commits *ones*, it is as if they were merged.
     """
-    if one == other:
-        return [one]
+    if other in ones:
+        return [other]
     # Most often one of them is the other's ancestor.
     left: set[ObjectId] = set()
-    for commit_id in ancestors(commits, [one]):
+    for commit_id in ancestors(commits, ones):
         if commit_id == other:
             return [other]
         left.add(commit_id)
