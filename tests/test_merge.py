@@ -100,9 +100,8 @@ class Naive:
                 self.files[free] = self.files.pop(path)
                 self.conflicts.discard(path)
                 self.conflicts.add(free)
-        for folder in folders:
-            if not any(is_inside(one, folder) or one == folder or is_inside(folder, one) for one in self.files):
-                self.files[folder] = FOLDER
+        kept = {one for one in folders if not any(is_inside(one, path) or is_inside(path, one) for path in self.files)}
+        self.files |= {one: FOLDER for one in kept if not any(is_inside(path, one) for path in kept)}
 
 
 def merged_tree(objects: ObjectWriter, ours: Tree, merged: Merged) -> Tree:

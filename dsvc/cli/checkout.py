@@ -9,14 +9,16 @@ from dsvc.cli.options import Jobs, Quiet, argument, option
 from dsvc.cli.pathspec import read_pathspec
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
+from dsvc.cli.sides import Ours, Theirs, chosen_side
 from dsvc.cli.switching import Switching, remote_branch
 from dsvc.cli.workers import workers
 from dsvc.errors import InvalidInputError, NotFoundError
+from dsvc.history.merge import Side
 from dsvc.history.revisions import UnbornHeadError, resolve
 from dsvc.history.tree import Tree
 from dsvc.log.refs import short_name
 from dsvc.worktree.head import read_head
-from dsvc.worktree.restore import restore
+from dsvc.worktree.restore import restore, take_side
 
 __all__ = ["command"]
 
@@ -35,6 +37,8 @@ def command(
     ] = None,
     detached: Annotated[bool, option("-d", "--detach", help="Go to the version, not to the branch.")] = False,
     force: Annotated[bool, option("-f", "--force", help="Give up local changes.")] = False,
+    ours: Ours = False,
+    theirs: Theirs = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
@@ -46,6 +50,9 @@ def command(
     With paths, HEAD stays: the files are as they are staged again, or with *REVISION* both the files
     and what is staged are as they were there. Edits of these files are overwritten. See
     dsvc-restore(1).
+
+    In the middle of a merge, `--ours` and `--theirs` take one side of files that are in conflict, as with
+    `dsvc restore`.
 
     A word that is both a version and a file is refused: put `--` before paths.
 
@@ -68,6 +75,12 @@ def command(
         raise UsageError(message)
     worktree = open_worktree()
     switching = Switching(worktree, force=force, jobs=jobs)
+    side = chosen_side(ours=ours, theirs=theirs)
+    if side is not None:
+        _take_side(
+            switching, (*(word.encode("utf-8", "surrogateescape") for word in words), *(paths or ())), side, jobs
+        )
+        return
     guessed = _guess(switching, words) if paths is None and not detached else None
     if guessed is not None and create is None and force_create is None:
         switching.to_tracking_branch(words[0], guessed)
@@ -128,6 +141,18 @@ def _go(switching: Switching, revision: str, *, detached: bool) -> None:
         switching.to_branch(short_name(ref))
     elif detached or revision not in ("HEAD", "@"):
         switching.to_commit(revision, advise=not detached)
+
+
+def _take_side(switching: Switching, paths: tuple[bytes, ...], side: Side, jobs: int | None) -> None:
+    worktree = switching.worktree
+    pathspec = read_pathspec(worktree, paths)
+    if not pathspec:
+        message = "no path given: of which files?"
+        raise UsageError(message)
+    with progress_bar() as progress:
+        work = workers(worktree.config, jobs)
+        restored = take_side(worktree, switching.state, pathspec, side, workers=work, progress=progress)
+    console.say(f"updated {console.plural(restored.files, 'path')} from {side.value}")
 
 
 def _restore(switching: Switching, revision: str | None, paths: tuple[bytes, ...], jobs: int | None) -> None:

@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "cat": Entry("examine", "Print the content of files"),
     "du": Entry("examine", "Show how much room the files of a version take"),
     "commit": Entry("grow", "Make a version of what is staged"),
+    "merge": Entry("grow", "Join other versions with the current one"),
     "sync": Entry("grow", "Make a version equal to a folder"),
     "snapshot": Entry("grow", "Commit everything that changed, and push it"),
     "squash": Entry("grow", "Make one version of several"),

@@ -23,13 +23,22 @@ from dsvc.history.inputs import read_input
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
 from dsvc.model.canonical_json import JsonObject
+from dsvc.model.commit import Commit
 from dsvc.model.ids import ObjectId
 from dsvc.model.paths import path_key
-from dsvc.worktree.commit import Committed, NothingToAmendError, NothingToCommitError, check_author, commit
+from dsvc.worktree.commit import (
+    Committed,
+    NothingToAmendError,
+    NothingToCommitError,
+    check_author,
+    commit,
+    read_draft,
+)
 from dsvc.worktree.head import read_head
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.session import refuse_interrupted
 from dsvc.worktree.status import Status, collapse_untracked, read_status
+from dsvc.worktree.unmerged import refuse_unmerged
 from dsvc.worktree.worktree import Worktree
 
 if TYPE_CHECKING:
@@ -95,6 +104,8 @@ def command(
     Without `-m` or `-F`, your editor opens: that of `core.editor`, `VISUAL` or `EDITOR`. The author
     is `user.name` and `user.email` of the configuration, else git's.
 
+    A merge that is to be concluded has a message already, which the editor shows and `--no-edit` takes.
+
     `--amend` makes a commit in place of the last one, with its parents, author and message unless
     others are given. What was pushed already stays as it was on the remote.
 
@@ -141,6 +152,8 @@ def command(
     plan = _Plan(all=all, only=pathspec or None, amend=amend, allow_empty=allow_empty)
     if dry_run:
         return _preview(worktree, state, plan)
+    if not all:
+        refuse_unmerged(worktree.store.objects, worktree.session(state))
     what = _what(worktree, state, plan)
     given = _given_message(worktree, state, plan, message, file, wants_editor=edit)
     if edit or given is None:
@@ -242,9 +255,15 @@ def _given_message(
     head = worktree.session(state).commit(state)
     if plan.amend and head is None:
         raise NothingToAmendError
-    if plan.amend and head is not None and wants_editor is False:
-        return worktree.commit_of(head).message
+    if wants_editor is False:
+        template = worktree.commit_of(head) if plan.amend and head is not None else _draft(worktree, state)
+        return None if template is None else template.message
     return None
+
+
+def _draft(worktree: Worktree, state: State) -> Commit | None:
+    """Return what a merge, or the like, has prepared for the commit."""
+    return read_draft(worktree, worktree.session(state))
 
 
 def _read_message(file: Path) -> str:
@@ -280,6 +299,8 @@ def _edited(worktree: Worktree, state: State, plan: _Plan, given: str | None) ->
     text = given or ""
     if plan.amend and given is None and place.commit is not None:
         text = worktree.commit_of(place.commit).message
+    elif given is None and (draft := _draft(worktree, state)) is not None:
+        text = draft.message
     comments = "".join(f"# {line}".rstrip() + "\n" for line in _status_lines(worktree, status, place))
     return edit(text + "\n" + _TEMPLATE + comments, worktree.config, worktree.control / "COMMIT_EDITMSG")
 

@@ -10,10 +10,13 @@ from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, NullTerminated, argument, option
 from dsvc.history.content import read_content
 from dsvc.history.diff import Change
+from dsvc.history.merge import Conflict
 from dsvc.history.revisions import split_range
+from dsvc.model.paths import display_path, quote_path
 from dsvc.model.tree import Entry
 from dsvc.worktree.diff import diff_from_version, diff_unstaged, diff_versions, read_file
 from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.unmerged import read_unmerged
 
 __all__ = ["command"]
 
@@ -47,6 +50,8 @@ def command(
     `A..B`: from the first to the second; `A...B` is from where both parted to the second. Files that
     are not tracked are not looked at.
 
+    Without a revision, paths that a merge has left undecided are named first.
+
     Texts up to 1 MiB are shown as a patch, which `git apply` and `patch -p1` take. Of other files
     the sizes are shown, and how many chunks both versions share. Renames are found by content.
 
@@ -69,12 +74,27 @@ def command(
     revisions, pathspec = history.split(words, paths)
     changes, with_files = _changes(history, revisions, pathspec, staged=staged)
     changes = with_renames(changes, renames=not no_renames)
+    # What a merge has left undecided is told of the files, not of what is staged.
+    session = history.worktree.session(history.state)
+    unmerged = read_unmerged(history.objects, session, pathspec) if with_files and not revisions else []
     if quiet:
-        return _DIFFERENT if next(iter(changes), None) is not None else 0
+        return _DIFFERENT if unmerged or next(iter(changes), None) is not None else 0
     printer = ChangePrinter(shape, history.objects, _reader(history) if with_files else None)
     with console.pager(history.worktree.config):
+        for conflict in unmerged:
+            _print_unmerged(conflict, shape)
         found = printer.print(changes)
-    return _DIFFERENT if found and exit_code else 0
+    return _DIFFERENT if (found or unmerged) and exit_code else 0
+
+
+def _print_unmerged(conflict: Conflict, shape: Shape) -> None:
+    if shape.json:
+        console.out_json({"kind": "unmerged", **console.json_path(conflict.path), "type": conflict.kind.value})
+        return
+    is_raw = shape.null and (shape.names or shape.status)
+    path = display_path(conflict.path) if is_raw else quote_path(conflict.path)
+    before = "" if shape.names else "U\t" if shape.status else "* Unmerged path "
+    console.out(before + path, "\0" if is_raw else "\n")
 
 
 def _changes(

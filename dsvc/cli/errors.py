@@ -101,12 +101,16 @@ _HINTS: Final[dict[str, str]] = {
     "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
     "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
+    "StagedChangesError": "commit them first, or unstage them with `dsvc restore --staged`",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
     "TargetExistsError": "choose another name; to overwrite an archive, use `--force`",
     "TlsError": "check the address, and the certificate of the service; a private one's is named by `AWS_CA_BUNDLE` or "
     "`SSL_CERT_FILE`",
     "UnknownInputError": "if a remote has it, run `dsvc fetch`; if it is elsewhere, write NAME@ID, with all 64 digits",
     "UnnamedInputError": "write NAME@ID",
+    "UnfinishedError": "to conclude it, run that command with `--continue`; to give it up, with `--abort`",
+    "UnmergedPathsError": "edit them, or take a side with `dsvc restore --ours` or `--theirs`; then run `dsvc add` "
+    "or `dsvc rm`",
     "UnreachableError": "check the address and the network, then run the same command again; nothing was lost",
     "VersionTakenError": "to publish another version, run `dsvc publish NAME --next patch`",
     "UnsavedChangesError": "to remove them all the same, use `dsvc rm --force`; to keep the files, `--cached`",

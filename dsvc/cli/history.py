@@ -35,11 +35,13 @@ from dsvc.model.paths import quote_path
 from dsvc.odb.database import ObjectDatabase
 from dsvc.worktree.head import read_head
 from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.unmerged import stage_tree
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["History", "PathNotFoundError", "open_history"]
 
 _NOT_FOUND: Final = 4
+_STAGES: Final = (":1", ":2", ":3")
 
 
 class PathNotFoundError(NotFoundError):
@@ -156,7 +158,7 @@ class History(msgspec.Struct, frozen=True):
 
     def _is_tree(self, text: str) -> bool:
         try:
-            self.tree(text or "HEAD")
+            self.version(text)
         except UnknownRevisionError:
             return False
         return True
@@ -167,8 +169,12 @@ class History(msgspec.Struct, frozen=True):
         return tree_path(self.worktree.root, path) if relative else path.strip(b"/")
 
     def version(self, text: str | None) -> Tree:
-        """Return the tree of *text*; what is staged if that is None or empty, as in `:PATH`."""
-        return self.tree(text) if text else self.worktree.staged_tree(self.state)
+        """Return the tree of *text*; what is staged if that is None or empty, as in `:PATH`, a stage for `:N`."""
+        if not text or text == ":0":
+            return self.worktree.staged_tree(self.state)
+        if text in _STAGES:
+            return stage_tree(self.objects, self.worktree.session(self.state), _STAGES.index(text) + 1)
+        return self.tree(text)
 
 
 def open_history() -> History:

@@ -8,13 +8,14 @@ from dsvc.cli.options import Jobs, Quiet, argument, option
 from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_pathspec
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
+from dsvc.cli.sides import Ours, Theirs, chosen_side
 from dsvc.cli.workers import workers
 from dsvc.history.revisions import resolve
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.worktree.head import read_head
-from dsvc.worktree.restore import Restored, restore
+from dsvc.worktree.restore import Restored, restore, take_side
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
@@ -28,6 +29,8 @@ def command(
     ] = None,
     staged: Annotated[bool, option("-S", "--staged", help="Restore what is staged.")] = False,
     worktree: Annotated[bool, option("-W", "--worktree", help="Restore the files; so it is without `-S`.")] = False,
+    ours: Ours = False,
+    theirs: Theirs = False,
     overlay: Annotated[bool, option("--overlay", help="Leave what is not in the source.")] = False,
     pathspec_from_file: PathspecFile = None,
     pathspec_file_nul: PathspecNull = False,
@@ -40,6 +43,9 @@ def command(
     `-S`, what is staged is as in the last commit again, and the files stay as they are. With
     both `-S` and `-W`, both are as in the last commit.
 
+    In the middle of a merge, `--ours` and `--theirs` take one side of files that are in conflict. They stay so until
+    you `dsvc add` them. See dsvc-merge(1).
+
     Tracked files that are not in the source are removed, unless with `--overlay`. Files that
     are not tracked stay, and if one is in the way, nothing is done.
 
@@ -47,6 +53,7 @@ def command(
         $ dsvc restore table.csv
         $ dsvc restore --staged .
         $ dsvc restore --source HEAD~2 -SW images
+        $ dsvc restore --theirs labels.csv
 
     Exit status:
         4 a path matches nothing, or there is no such revision
@@ -62,6 +69,15 @@ def command(
         message = "no path given: which files should be restored?"
         raise UsageError(message, hint="for all of them, run `dsvc restore .`")
     state = opened.store.state()
+    side = chosen_side(ours=ours, theirs=theirs)
+    if side is not None:
+        if source is not None or staged:
+            message = "`--ours` and `--theirs` are about files, and say themselves where from"
+            raise UsageError(message)
+        with progress_bar() as progress:
+            restored = take_side(opened, state, pathspec, side, workers=workers(opened.config, jobs), progress=progress)
+        console.say(_summary(restored, staged=False, files=True))
+        return
     with progress_bar() as progress:
         restored = restore(
             opened,

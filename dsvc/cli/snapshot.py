@@ -27,7 +27,7 @@ from dsvc.transport.push import PushRejectedError
 from dsvc.transport.remote import RemoteNotFoundError, default_remote
 from dsvc.transport.updates import Exchange
 from dsvc.worktree.session import DetachedHeadError
-from dsvc.worktree.snapshot import Snapshot, UnfinishedMergeError, preview, snapshot, snapshot_branch
+from dsvc.worktree.snapshot import Snapshot, preview, snapshot, snapshot_branch
 from dsvc.worktree.snapshot_lock import Holder, SnapshotRunningError, hold, read_holder
 from dsvc.worktree.workers import Workers
 from dsvc.worktree.worktree import Worktree
@@ -153,8 +153,6 @@ def _plan(worktree: Worktree, work: Workers, wanted: str | None, *, push: bool) 
         branch = snapshot_branch(worktree.session(worktree.store.state()))
     except DetachedHeadError as error:
         raise Failure(str(error), code=_CONFLICT, hint="go to a branch with `dsvc switch BRANCH`") from error
-    except UnfinishedMergeError as error:
-        raise Failure(str(error), code=_CONFLICT, hint="conclude it with `dsvc commit`") from error
     remotes = worktree.config.remotes()
     if wanted is None and not (push and remotes):
         return _Plan(worktree, branch, None, work, push)

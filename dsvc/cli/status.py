@@ -41,7 +41,9 @@ def command(
     between the last two. Only files whose size or times are not what they were are read.
 
     With `-s`, each file has two letters, one for each group: `M` modified, `A` added, `D` deleted,
-    `R` renamed, `T` of another type; `??` is untracked and `!!` ignored. `--porcelain` prints the
+    `R` renamed, `T` of another type; `??` is untracked and `!!` ignored. What a merge left undecided has
+    both letters of one pair: `UU` both sides changed it, `AA` both added it, `UD` they deleted what we changed,
+    `DU` we deleted what they changed, `AU` and `UA` one side's file had to make way. `--porcelain` prints the
     same without colours, with paths from the root of the repository. With `-z`, paths are not
     quoted, and the earlier name of a renamed file comes after the new one.
 
@@ -127,11 +129,16 @@ def _print_json(status: Status, place: Place, others: Mapping[str, Sequence[byte
             "ahead": None if upstream is None else upstream.ahead,
             "behind": None if upstream is None else upstream.behind,
             "merging": list(place.session.merge),
+            "unfinished": place.session.verb,
             "inputs": [{"name": name, "commit": commit} for name, commit in place.session.inputs],
             "switching": None if place.session.switching is None else place.session.switching.to_head,
         }
     )
+    unmerged = {conflict.path: conflict.kind.value for conflict in status.unmerged}
     for line in joined(status):
+        if line.path in unmerged:
+            console.out_json({"kind": "unmerged", **console.json_path(line.path), "type": unmerged[line.path]})
+            continue
         record: dict[str, object] = {"kind": "change", **console.json_path(line.path)}
         record |= {"staged": _STATES.get(line.staged), "unstaged": _STATES.get(line.unstaged), "size": line.size}
         if line.old_path is not None:

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from dsvc.cli import console
 from dsvc.errors import NotFoundError
 from dsvc.history.diff import Change, ChangeKind, detect_renames
+from dsvc.history.merge import ConflictKind
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.model.paths import path_key
@@ -32,6 +33,14 @@ _HINTS: Final = (
     'use "dsvc sparse add <path>..." to have a file or folder in it',
     'use "dsvc add -f <file>..." to include in what will be committed',
 )
+_UNMERGED: Final = {
+    ConflictKind.ADDED_BY_US: "added by us:",
+    ConflictKind.DELETED_BY_THEM: "deleted by them:",
+    ConflictKind.ADDED_BY_THEM: "added by them:",
+    ConflictKind.DELETED_BY_US: "deleted by us:",
+    ConflictKind.BOTH_ADDED: "both added:",
+    ConflictKind.BOTH_MODIFIED: "both modified:",
+}
 
 
 class Upstream(NamedTuple):
@@ -107,6 +116,9 @@ def joined(status: Status) -> list[Line]:
     for change in detect_renames(status.staged):
         old = change.old.path if change.old is not None and change.kind is ChangeKind.RENAMED else None
         lines[change.path] = Line(change.path, change.kind.value, " ", old, _size(change))
+    for conflict in status.unmerged:
+        staged, unstaged = conflict.kind.value
+        lines[conflict.path] = Line(conflict.path, staged, unstaged)
     for change in status.unstaged:
         known = lines.get(change.path, Line(change.path))
         lines[change.path] = Line(change.path, known.staged, change.kind.value, known.old_path, _size(change))
@@ -132,7 +144,7 @@ def place_line(place: Place) -> str:
 
 def long_lines(status: Status, place: Place, show: Show, others: Others) -> Iterator[str]:
     """Yield what people read, line by line; paths are printed by *show*."""
-    yield from _head_lines(place)
+    yield from _head_lines(place, conflicts=len(status.unmerged))
     if status.staged:
         yield "Changes to be committed:"
         yield f'  (use "dsvc {"rm --cached" if place.commit is None else "restore --staged"} <file>..." to unstage)'
@@ -145,6 +157,13 @@ def long_lines(status: Status, place: Place, show: Show, others: Others) -> Iter
     if place.session.inputs:
         yield "Made from:"
         yield from (f"\t{name} ({commit[:12]})" for name, commit in place.session.inputs)
+        yield ""
+    if status.unmerged:
+        yield "Unmerged paths:"
+        yield '  (use "dsvc restore --ours/--theirs <file>..." to take a side)'
+        yield '  (use "dsvc add/rm <file>..." as appropriate to mark resolution)'
+        for conflict in status.unmerged:
+            yield f"\t{console.paint(f'{_UNMERGED[conflict.kind]:<17}{show(conflict.path)}', 'red')}"
         yield ""
     if status.unstaged:
         verb = "add/rm" if any(change.new is None for change in status.unstaged) else "add"
@@ -163,7 +182,7 @@ def long_lines(status: Status, place: Place, show: Show, others: Others) -> Iter
         yield last
 
 
-def _head_lines(place: Place) -> Iterator[str]:
+def _head_lines(place: Place, *, conflicts: int) -> Iterator[str]:
     if place.branch is not None:
         yield f"On branch {place.branch}"
     elif place.commit is not None:
@@ -177,14 +196,26 @@ def _head_lines(place: Place) -> Iterator[str]:
         yield '  (use "dsvc switch --continue" to finish it)'
         yield '  (use "dsvc switch --abort" to go back)'
         yield ""
-    if place.session.merge:
-        yield "You are still merging."
-        yield '  (use "dsvc commit" to conclude the merge)'
+    if place.session.verb is not None:
+        yield from _unfinished_lines(place.session, place.session.verb, conflicts=conflicts)
         yield ""
     if place.commit is None:
         yield ""
         yield "No commits yet"
         yield ""
+
+
+def _unfinished_lines(session: Session, verb: str, *, conflicts: int) -> Iterator[str]:
+    if conflicts:
+        yield f"You have unmerged paths; the {verb} stopped there."
+        yield f'  (fix conflicts and run "dsvc {verb} --continue")'
+    elif session.merge:
+        yield "All conflicts fixed but you are still merging."
+        yield '  (use "dsvc commit" to conclude the merge)'
+    else:
+        yield f"You are currently in the middle of a {verb}."
+        yield f'  (use "dsvc {verb} --continue" to go on)'
+    yield f'  (use "dsvc {verb} --abort" to go back to before it)'
 
 
 def _upstream_lines(upstream: Upstream) -> Iterator[str]:
@@ -223,7 +254,7 @@ def _sizes(change: Change) -> str:
 
 
 def _last_line(status: Status, place: Place) -> str:
-    if status.unstaged:
+    if status.unstaged or status.unmerged:
         return 'no changes added to commit (use "dsvc add" and/or "dsvc commit -a")'
     if status.untracked:
         return 'nothing added to commit but untracked files present (use "dsvc add" to track)'

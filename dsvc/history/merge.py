@@ -125,14 +125,13 @@ def overlay(ours: Tree, theirs: Tree) -> Iterator[Edit]:
                 yield change.path, None
             else:
                 left, left_key = change, key
-            continue
-        if is_below(key, left_key):
-            yield left.path, None
-        if change.new.kind != EntryKind.FOLDER:
+        elif change.new.kind != EntryKind.FOLDER:
             above = key
-        elif change.old is not None:
-            continue
-        yield change.path, change.new
+            if is_below(key, left_key):
+                yield left.path, None
+            yield change.path, change.new
+        elif change.old is None and not is_below(key, left_key):
+            yield change.path, change.new
 
 
 _Triple = tuple[Entry | None, Entry | None, Entry | None]
@@ -161,7 +160,7 @@ def _order(one: Change | None, other: Change | None) -> int:
 
 
 class _Decision(msgspec.Struct):
-    """What becomes of one path. A file that makes way for a folder is *displaced*."""
+    """What becomes of one path. A file that makes way for a folder is *displaced*, an empty folder *below* it stays."""
 
     path: bytes
     base: Entry | None
@@ -171,6 +170,7 @@ class _Decision(msgspec.Struct):
     conflict: bool = False
     reason: str = ""
     displaced: bool = False
+    below: "_Decision | None" = None
 
     @property
     def side(self) -> Side:
@@ -195,12 +195,15 @@ class _Merging:
             self._meet(self._above, decision)
         elif decision.result is not None and decision.result.kind != EntryKind.FOLDER:
             self._above, self._above_key = decision, key
-        if decision.conflict or decision.result != ours:
+        if decision.conflict or decision.below is not None or decision.result != ours:
             self._decisions.append(decision)
 
     def _meet(self, above: _Decision, below: _Decision) -> None:
         """Settle it that *below* would be below the file *above*, which is of the other side."""
-        if _without_folder(below.result) is None or (self._favour is not None and above.side is self._favour):
+        if _without_folder(below.result) is None:
+            # A file that comes later may yet make the other one go.
+            below.below = above
+        elif self._favour is not None and above.side is self._favour:
             below.result, below.conflict = None, False
         elif not above.displaced:
             above.displaced = True
@@ -269,7 +272,8 @@ class _Merging:
             elif decision.conflict:
                 base = _known(decision.base)
                 conflicts.append(Conflict(decision.path, base, decision.ours, decision.theirs, decision.reason))
-            result = None if decision.displaced else decision.result
+            is_gone = decision.displaced or (decision.below is not None and not decision.below.displaced)
+            result = None if is_gone else decision.result
             # An empty folder of ours may have to go as well; removing what is not there is nothing.
             edits.append((decision.path, result))
         return Merged(_sorted(edits, lambda edit: edit[0]), _sorted(conflicts, lambda conflict: conflict.path))

@@ -61,6 +61,7 @@ _STEP: Final = re.compile(r"~[0-9]*|\^\{[a-z]*\}|\^[0-9]*")
 _NUMBER: Final = re.compile(r"[0-9]{1,7}")
 _SWITCHES: Final = re.compile(r"-([1-9][0-9]{0,6})")
 _ID: Final = re.compile(r"[0-9a-f]{64}")
+_STAGE: Final = re.compile(r"(:[0-3]):(.*)", re.DOTALL)
 _WITH_PATH: Final = re.compile(r"((?:@\{[^}]*\}|(?!@\{)[^:])*):(.*)", re.DOTALL)
 
 _COMMITS: Final = frozenset({Kind.COMMIT, Kind.TAG})
@@ -179,8 +180,11 @@ def peel(store: Store, target: Target) -> Target:
 
 
 def split_path(text: str) -> tuple[str, bytes | None]:
-    """Return the revision and the path of `REV:PATH`, and None for the path where there is no colon."""
-    found = _WITH_PATH.fullmatch(text)
+    """Return the revision and the path of `REV:PATH`, and None for the path where there is no colon.
+
+    Of `:PATH` the revision is empty, and of `:N:PATH`, a stage of a merge, it is `:N`.
+    """
+    found = _STAGE.fullmatch(text) or _WITH_PATH.fullmatch(text)
     return (found[1], found[2].encode("utf-8", "surrogateescape")) if found else (text, None)
 
 

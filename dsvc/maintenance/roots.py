@@ -52,9 +52,5 @@ def _values(ref: str, value: str, name: str) -> Iterator[Root]:
     except msgspec.DecodeError as error:
         message = f"{name} holds a session that this version cannot read: {error}"
         raise CorruptionError(message) from error
-    named = [] if session.branch else [session.head]
-    named += [*session.merge, *([session.staged] if session.staged else [])]
-    if session.switching is not None:
-        named += [session.switching.from_tree, session.switching.to_tree]
-    for each in named:
+    for each in session.objects:
         yield Root(name, ObjectId.from_hex(each))

@@ -23,6 +23,7 @@ from dsvc.worktree.sparse_set import EVERYTHING, SparseSet
 from dsvc.worktree.stage import Edit, stage
 from dsvc.worktree.stat_cache import StatCache, entry_from_row
 from dsvc.worktree.status import is_changed, is_outside, staged_cache
+from dsvc.worktree.unmerged import read_unmerged
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
@@ -284,9 +285,11 @@ def add(
     worktree.tidy()
     writer = worktree.store.writer()
     source = Source(worktree.root_bytes, worktree.stat_cache, worktree.clock(), os.stat(worktree.control).st_dev)
+    # To add what is in conflict decides it, even where the file is as it was.
+    unmerged = read_unmerged(worktree.store.objects, worktree.session(state), what.pathspec)
     with Addition(worktree.store, source, writer, workers, progress) as addition:
         read_all(addition, selecting, progress)
-        stage(worktree, writer, addition.edits, addition.rows)
+        stage(worktree, writer, addition.edits, addition.rows, decided=[one.path for one in unmerged])
     return Added(
         files=addition.files,
         size=addition.size,

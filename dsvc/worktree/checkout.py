@@ -6,7 +6,7 @@ cut short anywhere can be resumed: each path is then as before, as wanted, or th
 what is wanted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -126,6 +126,7 @@ def change_files(
     final: Session,
     *,
     force: bool = False,
+    given_up: Collection[bytes] = (),
     changes: RefChanges = _no_changes,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
@@ -133,7 +134,8 @@ def change_files(
     """Take files and staged tree from what is staged in *state* to *wanted*; return how many paths changed.
 
     *final* is the session then; *changes* are made to other refs in the same transaction. Edited
-    files that do not change between the trees stay edited; with *force*, they are written again.
+    files that do not change between the trees stay edited; with *force*, they are written again, and so
+    are those at the paths *given_up*.
 
     Raises:
         LocalChangesError: Something would be lost; nothing was changed.
@@ -150,15 +152,17 @@ def change_files(
     cache = staged_cache(worktree, state)
     found = look(worktree, [move.path for move in moves])
     if force:
-        moves = _with_edited(worktree, cache, moves, found)
-    else:
-        refuse_losses(worktree, cache, moves, found)
+        moves = _with_edited(worktree, cache, moves, found, Pathspec())
+    elif given_up:
+        moves = _with_edited(worktree, cache, moves, found, Pathspec(given_up, exists=lambda _: True))
+    if not force:
+        refuse_losses(worktree, cache, moves, found, given_up)
     rows: list[Row] = []
     removed: list[bytes] = []
     bring_content(worktree, [move.new for move in moves if move.new is not None], progress)
     if moves:
         others = [(change.ref, change.old, change.new) for change in changes(state)]
-        journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others)
+        journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others, final.unfinished)
         begun = msgspec.structs.replace(session, switching=journal)
         _replace_session(worktree, session, begun)
         if read_sparse_set(worktree.control) != worktree.sparse:
@@ -189,12 +193,14 @@ def _replace_session(worktree: Worktree, old: Session, new: Session, changes: Re
     return new
 
 
-def _with_edited(worktree: Worktree, cache: StatCache, moves: list[Change], found: dict[bytes, Found]) -> list[Change]:
-    """Return *moves* and also the tracked files that were edited or removed, to be written again."""
+def _with_edited(
+    worktree: Worktree, cache: StatCache, moves: list[Change], found: dict[bytes, Found], pathspec: Pathspec
+) -> list[Change]:
+    """Return *moves* and also the tracked files of *pathspec* that were edited or removed, to be written again."""
     moving = {move.path for move in moves}
     edited = [
         difference
-        for difference in differences(worktree.root_bytes, cache, Pathspec())
+        for difference in differences(worktree.root_bytes, cache, pathspec)
         if difference.staged is not None and difference.path not in moving
     ]
     found.update({one.path: one.found for one in edited if one.found is not None})

@@ -19,9 +19,11 @@ from dsvc.model.commit import Commit, Input
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.session import Session, refuse_interrupted
+from dsvc.worktree.unmerged import refuse_unmerged
 from dsvc.worktree.worktree import Worktree
 
 __all__ = [
+    "AmendInMergeError",
     "Committed",
     "HeadMovedError",
     "InvalidAuthorError",
@@ -30,6 +32,7 @@ __all__ = [
     "PartialMergeError",
     "check_author",
     "commit",
+    "read_draft",
 ]
 
 _AUTHOR: Final = re.compile(r"[^<>\n]*[^<>\s] <[^<>\n]*>")
@@ -62,6 +65,13 @@ class PartialMergeError(ConflictError):
 
     def __init__(self) -> None:
         super().__init__("cannot commit some paths only in the middle of a merge")
+
+
+class AmendInMergeError(ConflictError):
+    """What would be amended is not what is being made."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot amend in the middle of a merge")
 
 
 class HeadMovedError(ConflictError):
@@ -115,7 +125,8 @@ def commit(
 
     Raises:
         InvalidAuthorError: *author* is not of the form "Name <address>".
-        PartialMergeError: *only*, in the middle of a merge.
+        PartialMergeError, AmendInMergeError: *only* or *amend*, in the middle of a merge.
+        UnmergedPathsError: Paths are in conflict.
         SwitchInterruptedError: A checkout was cut short.
         NothingToCommitError: Nothing is staged, and *allow_empty* was not asked for.
         NothingToAmendError: *amend*, before the first commit.
@@ -123,8 +134,12 @@ def commit(
     """
     session = worktree.session(state)
     refuse_interrupted(session)
-    if only is not None and session.merge:
+    refuse_unmerged(worktree.store.objects, session)
+    draft = read_draft(worktree, session)
+    if only is not None and (session.merge or draft is not None):
         raise PartialMergeError
+    if amend and (session.merge or draft is not None):
+        raise AmendInMergeError
     if author is not None:
         check_author(author)
     head = session.commit(state)
@@ -141,10 +156,11 @@ def commit(
     if tree.root == head_tree.root and not (amend or allow_empty or session.merge or says):
         raise NothingToCommitError
     after = staged.root.hex() if staged.root != tree.root else None
-    left = "" if only is None else session.metadata
     if head is None and tree.root == head_tree.root:
         Tree.empty(writer)
-    made = _make_commit(worktree, session, tree, message, head=head, previous=previous, amend=amend, author=author)
+    made = _make_commit(
+        worktree, session, tree, message, head=head, previous=previous, amend=amend, draft=draft, author=author
+    )
     found = (Input(name, bytes.fromhex(one)) for name, one in session.with_inputs(worktree.store.context.inputs()))
     automatic = [one for one in found if one.commit not in made.parents] if auto_inputs else []
     if metadata is None:
@@ -156,20 +172,32 @@ def commit(
     )
     commit_id = writer.write(Kind.COMMIT, encode(made))
     sealed = [writer.seal()]
+    left = session.unfinished
+    if left is not None and draft is not None:
+        left = left.committed()
+    following: dict[str, object] = {
+        "staged": after,
+        "merge": [],
+        "metadata": "" if only is None else session.metadata,
+        "unfinished": left,
+    }
 
     def build(now: State) -> Sequence[RefChange]:
         if worktree.session(now) != session or session.commit(now) != head:
             raise HeadMovedError(session.head)
         if session.branch is None:
-            return [session.change(now, head=commit_id.hex(), staged=after, merge=[], metadata=left)]
+            return [session.change(now, head=commit_id.hex(), **following)]
         old = None if head is None else head.hex()
-        return [
-            RefChange(session.branch, old, commit_id.hex()),
-            session.change(now, staged=after, merge=[], metadata=left),
-        ]
+        return [RefChange(session.branch, old, commit_id.hex()), session.change(now, **following)]
 
     worktree.store.publish(build, sealed)
     return Committed(commit_id, made, session, head_tree, tree)
+
+
+def read_draft(worktree: Worktree, session: Session) -> Commit | None:
+    """Return the commit whose message, author, metadata and inputs the next one will have, if there is one."""
+    draft = None if session.unfinished is None else session.unfinished.draft
+    return None if draft is None else worktree.commit_of(ObjectId.from_hex(draft))
 
 
 def _make_commit(
@@ -181,6 +209,7 @@ def _make_commit(
     head: ObjectId | None,
     previous: Commit | None,
     amend: bool,
+    draft: Commit | None,
     author: str | None,
 ) -> Commit:
     context = worktree.store.context
@@ -196,5 +225,8 @@ def _make_commit(
             metadata=metadata,
             inputs=previous.inputs,
         )
-    parents = [*([] if head is None else [head]), *map(ObjectId.from_hex, session.merge)]
+    parents = [*([] if head is None else [head]), *session.merging]
+    if draft is not None:
+        author = author or draft.author
+        return new_commit(context, tree, parents, message, author=author, metadata=draft.metadata, inputs=draft.inputs)
     return new_commit(context, tree, parents, message, author=author, metadata=inherited(previous))

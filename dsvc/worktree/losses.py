@@ -5,7 +5,7 @@ the user's own, tracked or not, ignored or not.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from dsvc.errors import ConflictError
@@ -63,14 +63,26 @@ def look(worktree: Worktree, paths: Sequence[bytes]) -> dict[bytes, Found]:
     return found
 
 
-def refuse_losses(worktree: Worktree, cache: StatCache, moves: Sequence[Change], found: Mapping[bytes, Found]) -> None:
+def refuse_losses(
+    worktree: Worktree,
+    cache: StatCache,
+    moves: Sequence[Change],
+    found: Mapping[bytes, Found],
+    given_up: Collection[bytes] = (),
+) -> None:
     """Do nothing, if *moves* can be carried out on what is *found* at their paths and nobody minds.
+
+    What is at the paths *given_up* is not missed.
 
     Raises:
         LocalChangesError: Something would be lost.
     """
     lost = {
-        move.path for move in moves if move.path in found and not is_expendable(worktree, cache, move, found[move.path])
+        move.path
+        for move in moves
+        if move.path in found
+        and move.path not in given_up
+        and not is_expendable(worktree, cache, move, found[move.path])
     }
     lost.update(files_in_the_way(worktree, moves, found))
     if lost:

@@ -16,6 +16,7 @@ from dsvc.worktree.session import refuse_interrupted
 from dsvc.worktree.stage import stage
 from dsvc.worktree.stat_cache import Row, entry_from_row
 from dsvc.worktree.status import is_changed, staged_cache
+from dsvc.worktree.unmerged import read_unmerged
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["Removal", "UnsavedChangesError", "plan_removal", "prune_folders", "remove"]
@@ -76,6 +77,9 @@ def plan_removal(
             removal.files.append(path)
             checked.append((row, found))
     if not force:
+        # What is in conflict is kept on both sides.
+        unmerged = {one.path for one in read_unmerged(worktree.store.objects, worktree.session(state), pathspec)}
+        checked = [pair for pair in checked if pair[1].path not in unmerged]
         _refuse_losses(worktree, state, checked, keep_files=keep_files)
     if keep_files:
         removal.files.clear()

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from dsvc.errors import ConflictError
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
@@ -12,11 +11,11 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.checkout import SessionChangedError, switch_to
 from dsvc.worktree.commit import HeadMovedError
 from dsvc.worktree.metadata import staged_as, staged_meta, version_meta
-from dsvc.worktree.session import Session, refuse_interrupted
+from dsvc.worktree.session import Session, refuse_interrupted, refuse_unfinished
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["MergeInProgressError", "ResetMode", "reset"]
+__all__ = ["ResetMode", "reset"]
 
 
 class ResetMode(Enum):
@@ -25,13 +24,6 @@ class ResetMode(Enum):
     SOFT = "soft"
     MIXED = "mixed"
     HARD = "hard"
-
-
-class MergeInProgressError(ConflictError):
-    """A merge is not yet committed."""
-
-    def __init__(self) -> None:
-        super().__init__("cannot do a soft reset in the middle of a merge")
 
 
 def reset(
@@ -48,7 +40,7 @@ def reset(
     ResetMode.HARD throws away edits of tracked files. What is not tracked stays.
 
     Raises:
-        MergeInProgressError: ResetMode.SOFT, and there is one.
+        UnfinishedError: ResetMode.SOFT, in the middle of a merge or the like.
         SwitchInterruptedError: A checkout was cut short.
         HeadMovedError, SessionChangedError: Another process changed that since *state*.
     """
@@ -60,10 +52,9 @@ def reset(
     if mode is ResetMode.HARD:
         switch_to(worktree, head, tree, force=True, changes=moved, workers=workers, progress=progress)
         return
-    if mode is ResetMode.SOFT and session.merge:
-        raise MergeInProgressError
     staged, metadata = None, ""
     if mode is ResetMode.SOFT:
+        refuse_unfinished(session)
         if (root := worktree.staged_tree(state).root) != tree.root:
             staged = root.hex()
         metadata = staged_as(version_meta(worktree, target), staged_meta(worktree, state))
@@ -71,7 +62,14 @@ def reset(
     def build(now: State) -> Sequence[RefChange]:
         if worktree.session(now) != session:
             raise SessionChangedError
-        return [*moved(now), session.change(now, head=head, staged=staged, merge=[], metadata=metadata)]
+        fields: dict[str, object] = {
+            "head": head,
+            "staged": staged,
+            "merge": [],
+            "metadata": metadata,
+            "unfinished": None,
+        }
+        return [*moved(now), session.change(now, **fields)]
 
     worktree.store.publish(build)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from dsvc.history.diff import Change, diff_trees
+from dsvc.history.merge import Side
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
 from dsvc.model.paths import path_key
@@ -19,10 +20,11 @@ from dsvc.worktree.scan import Found
 from dsvc.worktree.stage import stage
 from dsvc.worktree.stat_cache import pack_row
 from dsvc.worktree.status import staged_cache
+from dsvc.worktree.unmerged import read_unmerged, refuse_unmerged, side_entries
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Restored", "restore"]
+__all__ = ["Restored", "restore", "take_side"]
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -52,11 +54,14 @@ def restore(
     Raises:
         PathspecError: A word matches nothing, staged or in *source*.
         OutsideSparseError: Files are named that a sparse worktree leaves out.
+        UnmergedPathsError: A path is in conflict, and is not to be staged.
         LocalChangesError: A file that is not tracked is where a folder must be, or the other way round.
         PathConflictError: A path would be staged below a file.
     """
     index = worktree.staged_tree(state)
     _check_words(index, source, pathspec)
+    if not staged:
+        refuse_unmerged(worktree.store.objects, worktree.session(state), pathspec)
     changes = [
         change
         for folder in pathspec.folders
@@ -75,12 +80,44 @@ def restore(
         bring_content(worktree, [move.new for move in moves if move.new is not None], progress)
     if staged:
         # Before the files: it may be refused, and then nothing was changed.
-        _stage(worktree, changes)
+        _stage(worktree, state, changes, pathspec)
     if files:
         written, _ = materialise(worktree, moves, found, workers=workers, progress=progress)
         # Rows of what is not staged match none in the cache, and are passed over.
         worktree.stat_cache.refresh(written)
     return Restored(len(moves), len(changes) if staged else 0)
+
+
+def take_side(
+    worktree: Worktree,
+    state: State,
+    pathspec: Pathspec,
+    side: Side,
+    *,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> Restored:
+    """Let the files at those paths of *pathspec* that are in conflict be what one *side* has; they stay in conflict.
+
+    Raises:
+        PathspecError: A word matches nothing that is in conflict.
+        NoSideError: That side has nothing at one of the paths; nothing was changed.
+        OutsideSparseError: A sparse worktree leaves one of them out.
+        LocalChangesError: A file that is not tracked is where a folder must be, or the other way round.
+    """
+    entries = side_entries(worktree.store.objects, worktree.session(state), pathspec, side)
+    paths = [entry.path for entry in entries]
+    worktree.sparse.refuse_outside(paths)
+    for word in pathspec.unmatched(paths):
+        raise PathspecError(word, "paths in conflict")
+    moves = [Change(entry, entry) for entry in entries]
+    found = look(worktree, paths)
+    in_the_way = files_in_the_way(worktree, moves, found)
+    if in_the_way:
+        raise LocalChangesError(sorted(in_the_way))
+    bring_content(worktree, entries, progress)
+    materialise(worktree, moves, found, workers=workers, progress=progress)
+    return Restored(len(entries))
 
 
 def _check_words(index: Tree, source: Tree, pathspec: Pathspec) -> None:
@@ -111,7 +148,8 @@ def _plan(
     return sorted(moves.values(), key=lambda move: path_key(move.path)), found
 
 
-def _stage(worktree: Worktree, changes: Sequence[Change]) -> None:
+def _stage(worktree: Worktree, state: State, changes: Sequence[Change], pathspec: Pathspec) -> None:
+    unmerged = read_unmerged(worktree.store.objects, worktree.session(state), pathspec)
     rows = [pack_row(change.new, b"") for change in changes if change.new is not None]
     edits = [(change.path, change.new) for change in changes]
-    stage(worktree, worktree.store.writer(), edits, rows)
+    stage(worktree, worktree.store.writer(), edits, rows, decided=[one.path for one in unmerged])

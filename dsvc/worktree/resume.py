@@ -95,7 +95,12 @@ def _forth(worktree: Worktree, wanted: Tree, journal: Switch) -> Build:
             commit_id = None if value is None else ObjectId.from_hex(value)
         staged = _staged(worktree, wanted, commit_id)
         final = msgspec.structs.replace(
-            session, head=journal.to_head, merge=journal.to_merge, staged=staged, switching=None
+            session,
+            head=journal.to_head,
+            merge=journal.to_merge,
+            staged=staged,
+            switching=None,
+            unfinished=journal.to_unfinished,
         )
         return [*changes, final.change(state)]
 

@@ -15,20 +15,13 @@ from dsvc.worktree.add import What, add, select
 from dsvc.worktree.add import preview as preview_add
 from dsvc.worktree.commit import Committed, HeadMovedError, NothingToCommitError, commit
 from dsvc.worktree.pathspec import Pathspec
-from dsvc.worktree.session import DetachedHeadError, Session, refuse_interrupted
+from dsvc.worktree.session import DetachedHeadError, Session, refuse_unfinished
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["BranchSwitchedError", "Snapshot", "UnfinishedMergeError", "preview", "snapshot", "snapshot_branch"]
+__all__ = ["BranchSwitchedError", "Snapshot", "preview", "snapshot", "snapshot_branch"]
 
 _ATTEMPTS: Final = 10
-
-
-class UnfinishedMergeError(ConflictError):
-    """Somebody is in the middle of a merge, which nobody else should conclude."""
-
-    def __init__(self) -> None:
-        super().__init__("a merge is not concluded yet")
 
 
 class BranchSwitchedError(ConflictError):
@@ -59,12 +52,10 @@ def snapshot_branch(session: Session) -> str:
 
     Raises:
         SwitchInterruptedError: A checkout was cut short.
-        UnfinishedMergeError: A merge was begun.
+        UnfinishedError: A merge was begun.
         DetachedHeadError: There is no current branch.
     """
-    refuse_interrupted(session)
-    if session.merge:
-        raise UnfinishedMergeError
+    refuse_unfinished(session)
     if session.branch is None:
         raise DetachedHeadError
     return session.branch
@@ -85,7 +76,7 @@ def snapshot(
     and what they have committed is not again.
 
     Raises:
-        SwitchInterruptedError, UnfinishedMergeError, DetachedHeadError: As in `snapshot_branch`.
+        SwitchInterruptedError, UnfinishedError, DetachedHeadError: As in `snapshot_branch`.
         FileChangingError, StorageError: A file could not be read; nothing was staged.
         BranchSwitchedError: Somebody went to another branch; what changed is staged at most.
         HeadMovedError: Others stage and commit all the time.

@@ -19,8 +19,7 @@ from dsvc.model.codec import encode
 from dsvc.model.commit import Commit
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.worktree.commit import HeadMovedError
-from dsvc.worktree.session import refuse_interrupted
-from dsvc.worktree.switch import UnfinishedMergeError
+from dsvc.worktree.session import refuse_unfinished
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["NotAncestorError", "NothingToSquashError", "SharedVersionsError", "Span", "Squashed", "find_span", "squash"]
@@ -93,16 +92,14 @@ def squash(worktree: Worktree, span: Span, message: str, *, branch: str | None =
         SharedVersionsError: The current branch would part from what is published or was pushed, without *force*.
         BranchExistsError, InvalidRefNameError: *branch* cannot be made.
         HeadMovedError: The current branch is not at the last of the versions.
-        UnfinishedMergeError, SwitchInterruptedError: The current branch cannot be moved now.
+        UnfinishedError, SwitchInterruptedError: The current branch cannot be moved now.
     """
     store = worktree.store
     state = store.state()
     session = worktree.session(state)
     kept = _leading_to(worktree, state, span)
     if branch is None:
-        refuse_interrupted(session)
-        if session.merge:
-            raise UnfinishedMergeError
+        refuse_unfinished(session)
         kept = [ref for ref in kept if ref != session.branch]
         shared = [short_name(ref) for ref in kept if ref.startswith(REMOTES) or state.refs[ref].published]
         if shared and not force:

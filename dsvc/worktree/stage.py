@@ -11,6 +11,7 @@ from dsvc.model.tree import Entry
 from dsvc.odb.writer import DatabaseWriter, Sealed
 from dsvc.worktree.session import refuse_interrupted
 from dsvc.worktree.stat_cache import Row, StatCache
+from dsvc.worktree.unmerged import decide
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["Edit", "filled_folders", "stage"]
@@ -18,35 +19,48 @@ __all__ = ["Edit", "filled_folders", "stage"]
 Edit = tuple[bytes, Entry | None]  # a path, and what is to be there
 
 
-def stage(worktree: Worktree, writer: DatabaseWriter, edits: Sequence[Edit], rows: Sequence[Row]) -> None:
+def stage(
+    worktree: Worktree,
+    writer: DatabaseWriter,
+    edits: Sequence[Edit],
+    rows: Sequence[Row],
+    *,
+    decided: Iterable[bytes] = (),
+) -> None:
     """Apply *edits* to the staged tree; make it and all that *writer* holds durable; tell the cache *rows*.
 
     There is a row for each entry that *edits* put. What the program that stages them has got or used so far becomes
-    an input of the next commit. Should another process have staged something
-    meanwhile, the edits are applied to that.
+    an input of the next commit. The paths of *edits*, and those *decided*, are in conflict no more. Should another
+    process have staged something meanwhile, the edits are applied to that.
 
     Raises:
         PathConflictError: A path would be a file and a folder at once.
         SwitchInterruptedError: A checkout is on its way, or was cut short.
     """
-    base = worktree.staged_tree(worktree.store.state())
+    state = worktree.store.state()
+    base = worktree.staged_tree(state)
     staged = base
-    if edits:
+    paths = [*decided, *(path for path, _ in edits)]
+    if paths:
         inputs = worktree.store.context.inputs()
+        known = worktree.session(state).unfinished
+        left = decide(worktree.store.objects, writer, known, paths)
         staged = base.apply(writer, edits)
         sealed: list[Sealed] = [writer.seal()]
 
         def build(state: State) -> Sequence[RefChange]:
-            nonlocal base, staged
-            # A switch on its way would put its own tree in place of this one.
-            refuse_interrupted(worktree.session(state))
-            now = worktree.staged_tree(state)
-            if now.root != base.root:
-                base, staged = now, now.apply(writer, edits)
-                sealed.append(writer.seal())
+            nonlocal base, staged, known, left
             session = worktree.session(state)
+            # A switch on its way would put its own tree in place of this one.
+            refuse_interrupted(session)
+            now = worktree.staged_tree(state)
+            if now.root != base.root or session.unfinished != known:
+                base, staged = now, now.apply(writer, edits)
+                known = session.unfinished
+                left = decide(worktree.store.objects, writer, known, paths)
+                sealed.append(writer.seal())
             root = staged.root.hex() if staged.root != worktree.head_tree(state).root else None
-            return [session.change(state, staged=root, inputs=session.with_inputs(inputs))]
+            return [session.change(state, staged=root, inputs=session.with_inputs(inputs), unfinished=left)]
 
         worktree.store.publish(build, sealed)
     removed = [path for path, entry in edits if entry is None]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from dsvc.history.diff import Change, diff_trees
+from dsvc.history.merge import Conflict
 from dsvc.log.state import State
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.worktree.compare import Difference, content_digest, differences
@@ -12,6 +13,7 @@ from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import Found
 from dsvc.worktree.session import Session
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
+from dsvc.worktree.unmerged import read_unmerged
 from dsvc.worktree.worktree import Worktree
 
 __all__ = [
@@ -30,7 +32,7 @@ class Status(msgspec.Struct):
 
     *staged* goes from HEAD to the staged tree, *unstaged* from that to the files, whose digests are
     left empty. *untracked* and *ignored* are paths, with a slash at the end of a folder; *outside* are those that a
-    sparse worktree should leave out.
+    sparse worktree should leave out. What is *unmerged* is neither staged nor unstaged.
     """
 
     session: Session
@@ -39,23 +41,28 @@ class Status(msgspec.Struct):
     untracked: list[bytes] = []
     ignored: list[bytes] = []
     outside: list[bytes] = []
+    unmerged: list[Conflict] = []
 
     @property
     def is_clean(self) -> bool:
         """Whether there is nothing to commit and nothing to add."""
-        return not (self.staged or self.unstaged or self.untracked)
+        return not (self.staged or self.unstaged or self.untracked or self.unmerged)
 
 
 def read_status(worktree: Worktree, state: State, pathspec: Pathspec) -> Status:
     """Compare HEAD, the staged tree and the files; remember fingerprints that were found to hold."""
     status = Status(worktree.session(state))
+    status.unmerged = read_unmerged(worktree.store.objects, status.session, pathspec)
+    undecided = {conflict.path for conflict in status.unmerged}
     staged = worktree.staged_tree(state)
     if status.session.staged is not None:
-        head = worktree.head_tree(state)
-        status.staged = [change for change in diff_trees(head, staged) if pathspec.matches(change.path)]
+        changes = diff_trees(worktree.head_tree(state), staged)
+        status.staged = [one for one in changes if one.path not in undecided and pathspec.matches(one.path)]
     cache = staged_cache(worktree, state)
     for difference in _verified(worktree, cache, pathspec):
         found = difference.found
+        if difference.path in undecided:
+            continue
         if difference.staged is not None:
             status.unstaged.append(Change(difference.staged, _as_entry(found)))
         elif found is not None and not worktree.sparse.covers(found.path):

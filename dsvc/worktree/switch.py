@@ -2,7 +2,6 @@
 
 import msgspec
 
-from dsvc.errors import ConflictError
 from dsvc.history.branches import BranchNotFoundError, branch_change, rename_branch
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
@@ -11,26 +10,18 @@ from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.checkout import SessionChangedError, switch_to
-from dsvc.worktree.session import Session, refuse_interrupted
+from dsvc.worktree.session import Session, refuse_interrupted, refuse_unfinished
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
 __all__ = [
     "Switched",
-    "UnfinishedMergeError",
     "detach",
     "rename_current_or_other",
     "switch_to_branch",
     "switch_to_new_branch",
     "switch_to_orphan",
 ]
-
-
-class UnfinishedMergeError(ConflictError):
-    """A merge is not yet committed."""
-
-    def __init__(self) -> None:
-        super().__init__("cannot switch in the middle of a merge")
 
 
 class Switched(msgspec.Struct, frozen=True):
@@ -56,7 +47,7 @@ def switch_to_branch(
     Raises:
         BranchNotFoundError: It is not there.
         LocalChangesError: Something would be lost; nothing was changed.
-        UnfinishedMergeError: A merge is not yet committed, without *force*.
+        UnfinishedError: A merge, or the like, is not concluded, without *force*.
         SwitchInterruptedError: An earlier checkout was cut short.
     """
     ref, state = branch_ref(name), worktree.store.state()
@@ -122,7 +113,7 @@ def detach(
     """Go to *commit*, on no branch.
 
     Raises:
-        LocalChangesError, UnfinishedMergeError, SwitchInterruptedError: As `switch_to_branch`.
+        LocalChangesError, UnfinishedError, SwitchInterruptedError: As `switch_to_branch`.
     """
     state = worktree.store.state()
     return _switch(worktree, state, commit.hex(), commit, None, force=force, workers=workers, progress=progress)
@@ -140,9 +131,10 @@ def _switch(
     progress: Progress,
 ) -> Switched:
     session = worktree.session(state)
-    refuse_interrupted(session)
-    if session.merge and not force:
-        raise UnfinishedMergeError
+    if force:
+        refuse_interrupted(session)
+    else:
+        refuse_unfinished(session)
     before = session.commit(state)
 
     def changes(now: State) -> list[RefChange]:

@@ -183,7 +183,7 @@ def sync(
         BranchMovedError, SessionChangedError: Somebody else was at work on the same; or as in `snapshot`.
         FileChangingError, FolderGoneError, StorageError: *folder* could not be read as it is.
         PathConflictError: The path *prefix* leads through a file.
-        DetachedHeadError, UnfinishedMergeError, SwitchInterruptedError: As in `snapshot_branch`.
+        DetachedHeadError, UnfinishedError, SwitchInterruptedError: As in `snapshot_branch`.
     In each case, the version is as it was.
     """
     if place_in_worktree(worktree, folder) is None:
