@@ -112,6 +112,7 @@ _ALL_KEYS: Final = (
         kind=int,
         minimum=1,
     ),
+    Key("commit.stats", None, "Whether `dsvc commit` keeps figures about the files with each commit.", kind=bool),
     Key(
         "links.allow",
         None,

@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "ls": Entry("examine", "List the files of a version"),
     "cat": Entry("examine", "Print the content of files"),
     "du": Entry("examine", "Show how much room the files of a version take"),
+    "stats": Entry("examine", "Show figures about the files of a version"),
     "commit": Entry("grow", "Make a version of what is staged"),
     "merge": Entry("grow", "Join other versions with the current one"),
     "sync": Entry("grow", "Make a version equal to a folder"),

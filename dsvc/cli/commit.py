@@ -88,6 +88,9 @@ def command(
         str | None,
         option("--record-run", bare="usual", metavar="WHAT", help="Say what made this: `command,git,host,user`."),
     ] = None,
+    stats: Annotated[
+        bool | None, option("--stats", help="Keep the figures of dsvc-stats(1) with the commit, for everybody.")
+    ] = None,
     only: Annotated[bool, option("-o", "--only", help="Commit only the paths given, as is done anyway.")] = False,
     dry_run: Annotated[bool, option("--dry-run", help="Say what would be committed, and do nothing.")] = False,
     pathspec_from_file: PathspecFile = None,
@@ -183,6 +186,7 @@ def command(
             inputs=inputs,
             auto_inputs=auto_inputs,
             run=_run(worktree, record_run),
+            stats=worktree.config.flag("commit.stats") if stats is None else stats,
         )
     except NothingToCommitError:
         _tell_nothing(worktree, state)

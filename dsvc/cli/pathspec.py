@@ -1,15 +1,14 @@
 """Which paths a command is about: words of the command line, or lines of a file."""
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import option
 from dsvc.cli.paths import tree_path
-from dsvc.model.paths import validate_path
+from dsvc.model.paths import display_path, unquote_path, validate_path
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import look_up
 from dsvc.worktree.worktree import Worktree
@@ -23,9 +22,6 @@ PathspecFile = Annotated[
 PathspecNull = Annotated[
     bool, option("--pathspec-file-nul", help="The paths in the file end with a zero byte, not with the line.")
 ]
-
-_ESCAPE: Final = re.compile(rb"\\(?:([0-7]{1,3})|(.))", re.DOTALL)
-_LETTERS: Final = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
 def read_pathspec(
@@ -77,16 +73,4 @@ def _lines(file: Path, *, null: bool) -> list[bytes]:
         raise Failure(message, code=4 if isinstance(error, FileNotFoundError) else 7) from error
     if null:
         return [path for path in content.split(b"\0") if path]
-    return [_unquoted(line) for line in content.replace(b"\r\n", b"\n").split(b"\n") if line]
-
-
-def _unquoted(line: bytes) -> bytes:
-    """Return the path that *line* stands for: as it is, or in the quotes that `dsvc status` puts."""
-    if len(line) < 2 or not (line.startswith(b'"') and line.endswith(b'"')):
-        return line
-    return _ESCAPE.sub(_unescaped, line[1:-1])
-
-
-def _unescaped(found: "re.Match[bytes]") -> bytes:
-    octal, letter = found.groups()
-    return bytes([int(octal, 8) & 0xFF]) if octal else _LETTERS.get(letter, letter)
+    return [unquote_path(display_path(line)) for line in content.replace(b"\r\n", b"\n").split(b"\n") if line]

@@ -75,7 +75,7 @@ def _encoded(value: Json) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
         return _number(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"[{','.join(map(_encoded, value))}]"
     members = (f"{_encoded(key)}:{_encoded(value[key])}" for key in sorted(value, key=_utf16))
     return f"{{{','.join(members)}}}"

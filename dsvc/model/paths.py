@@ -4,6 +4,7 @@ Any bytes that a POSIX name may hold are allowed. What is refused could write ou
 worktree or into dsvc's own folder.
 """
 
+import re
 from typing import Final
 
 from dsvc.errors import InvalidInputError
@@ -17,6 +18,7 @@ __all__ = [
     "key_path",
     "path_key",
     "quote_path",
+    "unquote_path",
     "validate_path",
 ]
 
@@ -80,6 +82,8 @@ def quote_path(path: bytes) -> str:
     return '"' + "".join(_quoted(path)) + '"'
 
 
+_ESCAPE: Final = re.compile(rb"\\(?:([0-7]{1,3})|(.))", re.DOTALL)
+_LETTERS: Final = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _ESCAPES: Final = {
     7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\",
 }  # fmt: skip
@@ -99,6 +103,19 @@ def _quoted(path: bytes) -> list[str]:
         else:
             quoted.extend(f"\\{byte:03o}" for byte in character.encode())
     return quoted
+
+
+def unquote_path(text: str) -> bytes:
+    """Return the path that `quote_path` shows as *text*; what is in no quotes is a path as it is."""
+    path = text.encode("utf-8", "surrogateescape")
+    if len(path) < 2 or not (path.startswith(b'"') and path.endswith(b'"')):
+        return path
+    return _ESCAPE.sub(_unescaped, path[1:-1])
+
+
+def _unescaped(found: "re.Match[bytes]") -> bytes:
+    octal, letter = found.groups()
+    return bytes([int(octal, 8) & 0xFF]) if octal else _LETTERS.get(letter, letter)
 
 
 def validate_path(path: bytes) -> None:

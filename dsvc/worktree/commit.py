@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,10 +17,14 @@ from dsvc.model.canonical_json import Json, decode_canonical
 from dsvc.model.codec import encode
 from dsvc.model.commit import Commit, Input
 from dsvc.model.ids import Kind, ObjectId
+from dsvc.worktree.measure import measure_tree
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.session import Session, refuse_interrupted
 from dsvc.worktree.unmerged import refuse_unmerged
 from dsvc.worktree.worktree import Worktree
+
+if TYPE_CHECKING:
+    from dsvc.odb.writer import Sealed
 
 __all__ = [
     "AmendInMergeError",
@@ -115,6 +119,7 @@ def commit(
     inputs: Sequence[Input] = (),
     auto_inputs: bool = True,
     run: Mapping[str, Json] | None = None,
+    stats: bool = False,
 ) -> Committed:
     """Commit what is staged in *state*, and move the current branch, or a detached HEAD.
 
@@ -122,6 +127,7 @@ def commit(
     None it is what people say of HEAD or have staged, or with *amend* all of the amended one. Its inputs are those of
     the amended one, *inputs*, and with *auto_inputs* what the programs have got or used that staged it or are
     committing it, but for its parents. *run* tells what made it; with nothing in it, *metadata* stays as it is.
+    With *stats*, figures about the files are kept with the commit.
 
     Raises:
         InvalidAuthorError: *author* is not of the form "Name <address>".
@@ -170,8 +176,14 @@ def commit(
         metadata=with_part(metadata, "run", dict(run)) if run else metadata,
         inputs=list(dict.fromkeys([*made.inputs, *inputs, *automatic])),
     )
+    sealed: list[Sealed] = []
+    if stats:
+        # They are read from the new pages.
+        sealed.append(writer.seal())
+        figures = measure_tree(worktree, tree, [] if previous is None else [previous]).to_json()
+        made = msgspec.structs.replace(made, metadata=with_part(made.metadata, "stats", figures))
     commit_id = writer.write(Kind.COMMIT, encode(made))
-    sealed = [writer.seal()]
+    sealed.append(writer.seal())
     left = session.unfinished
     if left is not None and draft is not None:
         left = left.committed()
