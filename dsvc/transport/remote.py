@@ -30,6 +30,7 @@ __all__ = [
     "RemoteDamagedError",
     "RemoteExistsError",
     "RemoteNotFoundError",
+    "base_folder",
     "check_remote_name",
     "default_remote",
     "find_remote",
@@ -246,6 +247,12 @@ class Remote(msgspec.Struct):
             remember_position(self.folder, self._store.log, with_state=isinstance(self.backend, MirroredBackend))
 
 
+def base_folder(control: Path) -> Path:
+    """Return what paths in the configuration of the repository whose control folder is *control* are relative to."""
+    # A bare repository is its own control folder.
+    return control.parent if control.name == CONTROL else control
+
+
 def find_remote(config: Config, control: Path, name: str, context: Context) -> Remote:
     """Return the configured remote *name* of the repository whose control folder is *control*.
 
@@ -256,9 +263,7 @@ def find_remote(config: Config, control: Path, name: str, context: Context) -> R
     if address is None:
         raise RemoteNotFoundError(name)
     folder, settings = remote_folder(control, name), read_settings(config, name, context.environment)
-    # A bare repository is its own control folder.
-    base = control.parent if control.name == CONTROL else control
-    backend = open_backend(address, base, settings)
+    backend = open_backend(address, base_folder(control), settings)
     if not isinstance(backend, LocalBackend):
         backend = mirror(folder, backend)
     return Remote(name, address, backend, context, folder, settings)

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
+from dsvc.history.store import Store
 from dsvc.log.log import Log
 from dsvc.model.blob import BlobItem
 from dsvc.model.ids import Kind, ObjectMismatchError
@@ -34,10 +35,12 @@ from dsvc.worktree.scan import Found, found_from_stat
 __all__ = [
     "ItemBatch",
     "MaterialiseJob",
+    "StoredObjects",
     "Written",
     "give_name",
     "materialise_batch",
     "object_database",
+    "stored_objects",
     "write_items",
     "write_large",
 ]
@@ -56,13 +59,20 @@ _GROUP: Final = 16
 Buffer = bytes | bytearray | memoryview
 
 
+class StoredObjects(msgspec.Struct, frozen=True):
+    """Where objects are: a *store* in a folder, and what is live there; those that are *nearer* are read from there."""
+
+    store: str
+    packs: tuple[str, ...]
+    segments: tuple[str, ...]
+    nearer: "StoredObjects | None" = None
+
+
 class MaterialiseJob(msgspec.Struct, frozen=True):
     """What every batch of one checkout has in common; small, and fit to be sent to another process."""
 
     root: bytes
-    store: str
-    packs: tuple[str, ...]
-    segments: tuple[str, ...]
+    objects: StoredObjects
 
 
 class ItemBatch:
@@ -93,11 +103,25 @@ class Written(msgspec.Struct, frozen=True):
     changed: list[int]
 
 
+def stored_objects(store: Store, nearer: StoredObjects | None = None) -> StoredObjects:
+    """Return what is live in *store*, a folder of this machine."""
+    state = store.state()
+    packs, segments = tuple(sorted(state.packs)), tuple(sorted(state.segments))
+    return StoredObjects(os.fspath(store.files.root), packs, segments, nearer)
+
+
 @lru_cache(maxsize=1)
-def object_database(job: MaterialiseJob) -> ObjectDatabase:
-    """Return the database of *job*: opened once, before processes are forked."""
-    backend = LocalBackend(Path(job.store))
-    objects, log = ObjectDatabase(backend, packs=job.packs, segments=job.segments), Log(backend)
+def object_database(stored: StoredObjects) -> ObjectDatabase:
+    """Return the database of what is *stored*: opened once, before processes are forked."""
+    database = _open(stored)
+    if stored.nearer is not None:
+        database.nearer = _open(stored.nearer)
+    return database
+
+
+def _open(stored: StoredObjects) -> ObjectDatabase:
+    backend = LocalBackend(Path(stored.store))
+    objects, log = ObjectDatabase(backend, packs=stored.packs, segments=stored.segments), Log(backend)
 
     def refresh() -> None:
         state = log.head()
@@ -119,7 +143,7 @@ def materialise_batch(job: MaterialiseJob, batch: ItemBatch) -> Written:
     """
     written = Written([b""] * len(batch.items), [0] * len(batch.items))
     with contextlib.suppress(ObjectNotFoundError):
-        for number, found in write_items(object_database(job), job.root, batch.items):
+        for number, found in write_items(object_database(job.objects), job.root, batch.items):
             written.fingerprints[number], written.changed[number] = found.fingerprint, found.changed
     return written
 

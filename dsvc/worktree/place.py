@@ -25,6 +25,7 @@ from dsvc.worktree.materialise import (
     Written,
     materialise_batch,
     object_database,
+    stored_objects,
     write_items,
     write_large,
 )
@@ -171,15 +172,10 @@ def _write(
     progress: Progress | None,
 ) -> Iterator[Placed]:
     """Write *items* below *root* from the objects."""
-    objects, state = worktree.store.objects, worktree.store.state()
-    job = MaterialiseJob(
-        root,
-        os.fspath(worktree.store.files.root),
-        tuple(sorted(state.packs)),
-        tuple(sorted(state.segments)),
-    )
+    objects = worktree.store.objects
+    job = MaterialiseJob(root, stored_objects(worktree.store))
     # Before processes are forked.
-    object_database(job)
+    object_database(job.objects)
     lost: list[Item] = []
     work = list(_batches([item for item in items if item[0].size < LARGE_FILE]))
     pool = workers.pool if workers.jobs > 1 and len(work) > 1 else None
