@@ -120,6 +120,28 @@ _ALL_KEYS: Final = (
         "DSVC_LINKS_ALLOW",
         kind=tuple,
     ),
+    Key(
+        "cache.dir", None, "The folder of the user's cache, that `dsvc get` fills; see dsvc-cache(1).", "DSVC_CACHE_DIR"
+    ),
+    Key(
+        "cache.max-size",
+        None,
+        "How much the user's cache may hold, such as `50G`; by default it is never emptied by itself.",
+        "DSVC_CACHE_MAX_SIZE",
+    ),
+    Key(
+        "cache.keep",
+        "1d",
+        "How long what was asked for stays in the user's cache in any case, such as `12h` or `7d`.",
+        "DSVC_CACHE_KEEP",
+    ),
+    Key(
+        "cache.shared",
+        False,  # noqa: FBT003 -- a value
+        "Whether the user's cache is for all members of its folder's group.",
+        "DSVC_CACHE_SHARED",
+        kind=bool,
+    ),
     Key("remote.*.url", None, "Where a remote's store is; see dsvc-remotes(7)."),
     Key("remote.*.endpoint", None, "The URL of the service, where it is not the vendor's own."),
     Key("remote.*.region", None, "The region of the bucket."),

@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "cat": Entry("examine", "Print the content of files"),
     "du": Entry("examine", "Show how much room the files of a version take"),
     "stats": Entry("examine", "Show figures about the files of a version"),
+    "get": Entry("examine", "Get a version into a folder, read-only and cached"),
     "commit": Entry("grow", "Make a version of what is staged"),
     "merge": Entry("grow", "Join other versions with the current one"),
     "sync": Entry("grow", "Make a version equal to a folder"),
@@ -67,7 +68,6 @@ COMMANDS: Final[dict[str, Entry]] = {
     "checkout": Entry("grow", "Go to a branch or version, or restore files from it"),
     "tag": Entry("grow", "List, make and delete tags"),
     "publish": Entry("grow", "Publish a version: nobody can move or delete it then"),
-    "dataset": Entry("grow", "Make, describe, rename, archive and delete datasets"),
     "reflog": Entry("grow", "Show what HEAD, or another ref, was before"),
     "undo": Entry("grow", "Take back what was done last"),
     "fetch": Entry("collaborate", "Get versions and data from a remote"),
@@ -78,6 +78,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "config": Entry("maintain", "Get and set configuration"),
     "fsck": Entry("maintain", "Check that everything stored is whole"),
     "prune": Entry("maintain", "Drop data that a remote has, to make room"),
+    "cache": Entry("maintain", "Manage the cache that versions are got into"),
     "help": Entry("maintain", "Show help about dsvc or a command"),
     "version": Entry("maintain", "Show the version of dsvc"),
 }

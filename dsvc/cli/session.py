@@ -35,6 +35,7 @@ __all__ = [
     "set_command",
     "set_flag",
     "user",
+    "user_cache_folder",
     "user_config_file",
     "uses_folder",
 ]
@@ -62,6 +63,13 @@ def user_config_file() -> Path:
     stated = os.environ.get("XDG_CONFIG_HOME")
     folder = Path(stated) if stated and stated.startswith("/") else _home() / ".config"
     return folder / "dsvc" / "config.toml"
+
+
+def user_cache_folder() -> Path:
+    """Return the folder of the user's cache, where the configuration names none."""
+    stated = os.environ.get("XDG_CACHE_HOME")
+    folder = Path(stated) if stated and stated.startswith("/") else _home() / ".cache"
+    return folder / "dsvc"
 
 
 def _home() -> Path:

@@ -1,0 +1,260 @@
+"""dsvc get: a version in a folder, to be read."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from dsvc.cli import console
+from dsvc.cli.errors import Failure, UsageError, exit_code
+from dsvc.cli.exchange import remote_hints
+from dsvc.cli.options import AnyLinks, Jobs, Json, Quiet, Verbose, argument, option
+from dsvc.cli.progress_bar import progress_bar
+from dsvc.cli.session import make_context, now, record_use
+from dsvc.cli.user_cache import cache_keep, cache_limit, open_cache, open_source, surroundings
+from dsvc.cli.workers import workers
+from dsvc.config import Config
+from dsvc.datasets.address import Address, parse_address
+from dsvc.datasets.evict import evict
+from dsvc.datasets.get import Changed, Wanted, find_wanted, get, parse_changed
+from dsvc.datasets.link_policy import read_policy
+from dsvc.datasets.links import Links
+from dsvc.datasets.means import Means
+from dsvc.datasets.parts import Part, parse_part
+from dsvc.datasets.selection import Selection, clean_paths
+from dsvc.datasets.source import RemoteSource, Source, Version
+from dsvc.datasets.to_folder import OccupiedError, get_to
+from dsvc.datasets.user_cache import UserCache
+from dsvc.errors import NoSpaceError
+from dsvc.model.paths import quote_path
+from dsvc.odb.objects import OutOfReachError
+from dsvc.progress import Progress
+from dsvc.repository import NotARepositoryError
+from dsvc.storage.faults import UnreachableError
+from dsvc.transport.position import OtherStoreError, RemoteRewoundError
+
+__all__ = ["command"]
+
+_MISSING: Final = 127
+_NOT_EXECUTABLE: Final = 126
+_PLACE: Final = "{}"
+
+
+def command(
+    address: Annotated[str, argument("ADDRESS", help="What to get: `[REMOTE#]NAME[@VERSION][:PATH]`.")],
+    paths: Annotated[tuple[bytes, ...], argument("PATH", help="Get only these, counted from the root.")] = (),
+    words: Annotated[
+        tuple[str, ...] | None,
+        argument("COMMAND", help="Run it, and let the folder stay while it runs.", after_dashes=True),
+    ] = None,
+    *,
+    to: Annotated[Path | None, option("--to", metavar="DIR", help="Make it be in the folder *DIR*.")] = None,
+    copy: Annotated[bool, option("--copy", help="With `--to`: files to work on; so it is by default.")] = False,
+    link: Annotated[bool, option("--link", help="With `--to`: read-only links to the cache.")] = False,
+    overwrite: Annotated[bool, option("--overwrite", help="With `--to`: other things in *DIR* make way.")] = False,
+    part: Annotated[
+        Part | None, option("--part", metavar="I/N", parse=parse_part, help="Get the part *I* of *N*, from 1 on.")
+    ] = None,
+    changed: Annotated[
+        Changed | None,
+        option("--changed", metavar="A..B", parse=parse_changed, help="Get only what came or changed from *A* to *B*."),
+    ] = None,
+    verify: Annotated[bool, option("--verify", help="Hash what is there already, too.")] = False,
+    offline: Annotated[bool, option("--offline", help="Ask nobody, and use what is known.")] = False,
+    any_links: AnyLinks = False,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> int:
+    """Get a version into a folder, read-only and cached.
+
+    The folder is in the user's cache, holds the whole version, and its path is printed; nothing else is, so that a
+    script can use it as it is. Its files are links to files of the cache, so versions share what they have in common.
+    Asking again costs nothing: not a byte is sent, and of a published version, or one that is named by its full id,
+    nobody is even asked. Every file is hashed as it comes. If one cannot be had, there is no folder, and an error.
+
+    *NAME* is a dataset or any revision (see dsvc-revisions(7)) of the repository where you are; anywhere else,
+    write `REMOTE#NAME`, with the name of a remote, from your own configuration too, or with its address, as in
+    dsvc-remotes(7). With `:PATH` only that path is got, and what is printed is where it is. Paths and patterns after
+    that select, too.
+
+    With `--to`, the version comes to be in *DIR* instead, with files of its own that may be edited, or with `--link`
+    read-only ones that take no room; for root, and on another filesystem, these are copies too. What an earlier get has
+    put there is not written again; other things in *DIR* are never touched unless you say `--overwrite`.
+
+    `--part I/N` shares a version among *N* machines: parts have the same size but for at most a file, no file is in
+    two, and together they are all. A part is a run of neighbours in the order of paths. `--changed A..B` gets what was
+    added or modified; *A* and *B* are versions of the dataset or revisions, and *B* may be left out.
+
+    With a *COMMAND*, that is run with `{}` replaced by the path, which is also in the variable `DSVC_PATH`. While it
+    runs, the folder stays where it is, whatever is evicted, and the exit status is its own. Without one, the folder
+    stays for the time of `cache.keep`, a day by default, and longer if it is pinned; see dsvc-cache(1).
+
+    Examples:
+        $ dsvc get vision/imagenet@1.2.0
+        $ python train.py --data $(dsvc get s3://bucket/images#train@latest)
+        $ dsvc get origin#train --part 3/8 -- python train.py --data {}
+        $ dsvc get train@1.2.0:labels --to labels
+        $ dsvc get train --changed 1.1.0..1.2.0 '*.jpg'
+
+    Exit status:
+        4 there is no such version, or it has no such path, or nothing is where a link leads any more
+        5 *DIR* holds other things
+        7 the remote cannot be reached
+        8 something that came is damaged, or what a link leads to has changed
+        10 a link leads to a URL that nobody here has named, or *DIR* is a repository
+        126 *COMMAND* cannot be run
+        127 *COMMAND* is not there
+
+    See also:
+        dsvc-cache(1), dsvc-checkout(1), dsvc-cat(1), dsvc-revisions(7), dsvc-remotes(7)
+    """
+    console.set_quiet(quiet)
+    what = parse_address(address)
+    if to is None and (copy or link or overwrite):
+        message = "`--copy`, `--link` and `--overwrite` are for a folder of your own"
+        raise UsageError(message, hint="to name it, use `--to DIR`")
+    if copy and link:
+        message = "give `--copy` or `--link`, not both"
+        raise UsageError(message)
+    if what.path and paths:
+        message = "give `:PATH`, or paths, not both"
+        raise UsageError(message)
+    selection = Selection(clean_paths([what.path] if what.path else paths), part=part)
+    config, control = surroundings()
+    cache, limit, keep = open_cache(config), cache_limit(config), cache_keep(config)
+    asking = None if offline else _links(config, None if what.store else control, anything=any_links)
+    with ExitStack() as stack:
+        with progress_bar() as progress:
+            source = _source(cache, what, offline=offline, progress=progress)
+            with _hints(source, offline=offline):
+                wanted = find_wanted(source, what.version, selection, changed)
+                _tell_age(source, wanted.version, offline=offline)
+                means = Means(cache, source, asking, workers(config, jobs), progress)
+                if to is None:
+                    got = stack.enter_context(get(means, wanted, verify=verify))
+                    shown = _Shown(got.path, got.record.files, got.record.size, got.was_there, got.lease)
+                else:
+                    placed = get_to(means, wanted, to, linked=link, overwrite=overwrite)
+                    folder = Path(os.path.normpath(Path.cwd() / to))
+                    shown = _Shown(folder, placed.files, placed.size, placed.was_there, None)
+        if to is not None and link and not placed.linked:
+            console.say(f"the files of {quote_path(os.fsencode(to))} are copies: links to the cache cannot be there")
+        if limit is not None and not shown.was_there:
+            evict(cache, limit, keep=keep, automatic=True)
+        record_use(wanted.version.name, wanted.version.commit_id, place=source.place)
+        path = shown.path_of(what.path)
+        if verbose:
+            _say(wanted, shown)
+        if words is not None:
+            return _run(words, path, shown.lease)
+        if json:
+            _print_json(wanted, shown, path)
+        else:
+            console.out(str(path))
+    return 0
+
+
+def _source(cache: UserCache, what: Address, *, offline: bool, progress: Progress) -> Source:
+    try:
+        with remote_hints(what.store or ""):
+            return open_source(cache, what.store, offline=offline, progress=progress)
+    except NotARepositoryError as error:
+        hint = "to get something from a store, write `REMOTE#NAME`: a remote's name or its address, and what is in it"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+
+
+def _links(config: Config, control: Path | None, *, anything: bool) -> Links:
+    return Links(config, make_context(config), read_policy(config, control, anything=anything))
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """What there is to say of what was got into *folder*."""
+
+    folder: Path
+    files: int
+    size: int
+    was_there: bool
+    lease: int | None
+
+    def path_of(self, within: bytes | None) -> Path:
+        """Return the path that was asked for: that of *within*, unless it is a pattern."""
+        named = self.folder / os.fsdecode(within) if within else self.folder
+        return named if os.path.lexists(named) else self.folder
+
+
+def _say(wanted: Wanted, shown: _Shown) -> None:
+    there = ", there already" if shown.was_there else ""
+    what = f"{console.plural(shown.files, 'file')}, {console.format_size(shown.size)}"
+    console.say(f"{wanted.name}: {what}{there}")
+
+
+def _print_json(wanted: Wanted, shown: _Shown, path: Path) -> None:
+    console.out_json(
+        {
+            **console.json_path(os.fsencode(path)),
+            "name": wanted.name,
+            "commit": wanted.version.commit,
+            "tree": wanted.tree_id,
+            "selection": wanted.selection.describe() or None,
+            "files": shown.files,
+            "size": shown.size,
+            "was_there": shown.was_there,
+        }
+    )
+
+
+@contextmanager
+def _hints(source: Source, *, offline: bool) -> Iterator[None]:
+    """Add to what goes wrong what to type."""
+    try:
+        with remote_hints(source.label):
+            yield
+    except OccupiedError as error:
+        hint = "to let them make way, use `--overwrite`; to keep them, name another folder"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    except NoSpaceError as error:
+        hint = "to make room in the cache, run `dsvc cache gc --max-size SIZE`"
+        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    except Failure as error:
+        # A store that is no longer what it was has no name here that `dsvc remote` would know.
+        cause = error.__cause__
+        if isinstance(source, RemoteSource) and isinstance(cause, OtherStoreError | RemoteRewoundError):
+            hint = f"if that is as it should be, remove {quote_path(os.fsencode(source.folder))}, and try again"
+            raise Failure(str(error), code=error.code, hint=hint) from cause
+        raise
+    except (OutOfReachError, UnreachableError) as error:
+        advice = None if offline else "to ask nobody, and use what is known, use `--offline`"
+        raise Failure(str(error), code=exit_code(error), hint=advice) from error
+
+
+def _tell_age(source: Source, version: Version, *, offline: bool) -> None:
+    if offline and isinstance(source, RemoteSource) and not version.is_final:
+        age = console.relative_date(version.seen, now()[0])
+        console.say(f"`{version.name}` is what it was {age}")
+
+
+def _run(words: Sequence[str], path: Path, lease: int | None) -> int:
+    """Run the command *words* with *path*, and let it hold the *lease* too; return its exit code."""
+    import subprocess
+
+    command = [word.replace(_PLACE, str(path)) for word in words]
+    environment = {**os.environ, "DSVC_PATH": str(path)}
+    held = () if lease is None else (lease,)
+    try:
+        process = subprocess.Popen(command, env=environment, pass_fds=held)  # noqa: S603 -- the user's own words
+    except OSError as error:
+        message = f"cannot run {command[0]}: {(error.strerror or str(error)).lower()}"
+        code = _MISSING if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+        raise Failure(message, code=code) from error
+    # The terminal sends Ctrl-C to both, and it is the command's to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: process.send_signal(received))
+    code = process.wait()
+    return 128 - code if code < 0 else code

@@ -1,0 +1,95 @@
+"""The user's cache, and the stores that versions are got from, as configuration and command line say."""
+
+import os
+from pathlib import Path
+
+from dsvc.cli.errors import UsageError
+from dsvc.cli.session import load_config, make_context, open_repository, user_cache_folder, user_config_file
+from dsvc.config import Config
+from dsvc.datasets.amounts import BadAmountError, parse_duration, parse_size
+from dsvc.datasets.source import RepositorySource, Source, open_remote_source
+from dsvc.datasets.user_cache import UserCache
+from dsvc.progress import Progress
+from dsvc.repository import NotARepositoryError, find_control
+from dsvc.storage.settings import NO_SETTINGS, read_settings
+from dsvc.transport.address import redact, resolve_address
+from dsvc.transport.remote import RemoteNotFoundError, base_folder
+
+__all__ = ["cache_keep", "cache_limit", "open_cache", "open_source", "surroundings"]
+
+
+def surroundings() -> tuple[Config, Path | None]:
+    """Return the configuration, and the control folder of the repository where we are, None if we are in none."""
+    try:
+        control = find_control(Path.cwd())
+    except NotARepositoryError:
+        return load_config(), None
+    return load_config(control), control
+
+
+def open_cache(config: Config) -> UserCache:
+    """Return the user's cache.
+
+    Raises:
+        UsageError: `cache.dir` is not an absolute path.
+    """
+    stated = config.text("cache.dir")
+    folder = user_cache_folder() if stated is None else Path(stated).expanduser()
+    if not folder.is_absolute():
+        message = f"cache.dir cannot be `{stated}`: it is no absolute path"
+        raise UsageError(message)
+    shared = config.flag("cache.shared")
+    if shared:
+        # The group may do what the owner may; all else is as the user has it.
+        os.umask(os.umask(0o077) & ~0o070)
+    return UserCache.open(folder, shared=shared)
+
+
+def cache_limit(config: Config) -> int | None:
+    """Return how many bytes the cache may hold, None without a limit."""
+    stated = config.text("cache.max-size")
+    try:
+        return None if stated is None else parse_size(stated)
+    except BadAmountError as error:
+        message = f"cache.max-size: {error}"
+        raise UsageError(message) from error
+
+
+def cache_keep(config: Config) -> int:
+    """Return for how many seconds what was asked for stays."""
+    try:
+        return parse_duration(config.text("cache.keep") or "0")
+    except BadAmountError as error:
+        message = f"cache.keep: {error}"
+        raise UsageError(message) from error
+
+
+def open_source(cache: UserCache, store: str | None, *, offline: bool, progress: Progress) -> Source:
+    """Return where to get versions from: *store*, a remote's name or an address, or the repository where we are.
+
+    Raises:
+        NotARepositoryError: We are in none.
+        RemoteNotFoundError: *store* is neither.
+    """
+    if store is None:
+        return RepositorySource(open_repository(), offline=offline)
+    config, control = surroundings()
+    context = make_context(config)
+    address = config.remotes().get(store)
+    if address is not None:
+        full, settings = (
+            resolve_address(address, _base(config, control, store)),
+            read_settings(config, store, os.environ),
+        )
+    elif "/" in store or store.startswith(".") or Path(store).is_dir():
+        full, settings = resolve_address(store, Path.cwd()), NO_SETTINGS
+    else:
+        raise RemoteNotFoundError(store)
+    label = redact(store)
+    return open_remote_source(cache, label, full, context, settings=settings, offline=offline, progress=progress)
+
+
+def _base(config: Config, control: Path | None, remote: str) -> Path:
+    """Return what a path as the address of *remote* is relative to: the repository, or else the user's own settings."""
+    is_own = control is not None and config.origin(f"remote.{remote}.url") == "repository"
+    return base_folder(control) if control is not None and is_own else user_config_file().parent
