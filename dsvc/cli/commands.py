@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "ls": Entry("examine", "List the files of a version"),
     "cat": Entry("examine", "Print the content of files"),
     "du": Entry("examine", "Show how much room the files of a version take"),
+    "preview": Entry("examine", "Show what the files of a version look like"),
     "stats": Entry("examine", "Show figures about the files of a version"),
     "get": Entry("examine", "Get a version into a folder, read-only and cached"),
     "commit": Entry("grow", "Make a version of what is staged"),
