@@ -1,6 +1,8 @@
 """dsvc list, and the states that pushes leave in a store."""
 
+import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -12,10 +14,17 @@ from typing import Any
 
 import pytest
 
+from dsvc.history.catalog import read_catalog
+from dsvc.history.revisions import Target
+from dsvc.history.store import Store
+from dsvc.history.tags import create_tag
 from dsvc.log.entry import RefChange
+from dsvc.model.ids import Kind, ObjectId
 from tests.conftest import RunDsvc
+from tests.counting_backend import CountingBackend
 from tests.crash_support import Watch, dying_at, failing_at, fast_folder, run_forked, warm_up
-from tests.worktree_support import commit_all, make_worktree
+from tests.history_support import Versions, commit_object, tag_object
+from tests.worktree_support import commit_all, make_worktree, open_copy
 
 # More than a push has.
 MOST_STEPS = 200
@@ -81,8 +90,90 @@ def test_a_remote_tells_what_it_has(folder: Path, run_dsvc: RunDsvc) -> None:
 
     by_name, by_address = records(run_dsvc, folder, "origin"), records(run_dsvc, folder, "../remote")
 
-    assert [(one["name"], one["state"]) for one in by_name] == [("main", "final"), ("v1", "final")]
+    assert [(one["name"], one["state"]) for one in by_name] == [("main", "final"), ("v1", "published")]
     assert by_name == by_address
+
+
+@pytest.fixture
+def catalogue(folder: Path) -> Path:
+    """The same with datasets, versions of them, and an alias; not everything is of one size or day."""
+    store = open_copy(folder).store
+    first, second = (ObjectId.from_hex(store.state().refs[ref].value) for ref in ("refs/tags/v1", "refs/heads/main"))
+    changes = [RefChange(f"refs/heads/{name}", None, first.hex()) for name in ("vision/cats", "vision/x/dogs", "audio")]
+    for version, commit in (("1.9.0", first), ("1.10.0", second), ("2.0.0-rc.1", second)):
+        changes.append(RefChange(f"refs/tags/vision/cats@{version}", None, commit.hex(), publish=True))
+    changes.append(RefChange("refs/tags/vision/cats@prod", None, first.hex()))
+    store.publish(lambda _: changes)
+    create_tag(store, "audio@1.0", Target(second, Kind.COMMIT), message="a release\n\nwith more words")
+    return folder
+
+
+def names(run_dsvc: RunDsvc, folder: Path, *words: str) -> list[object]:
+    return [one["name"] for one in records(run_dsvc, folder, *words)]
+
+
+def test_a_dataset_shows_its_latest_version_and_how_many_there_are(catalogue: Path, run_dsvc: RunDsvc) -> None:
+    lines = run_dsvc("list", cwd=catalogue).lines
+
+    assert lines[2].split()[:2] == ["vision/cats", "final"]
+    assert lines[2].endswith("  1.10.0 of 3  one")
+    assert lines[4].endswith("  a release")
+    assert lines[5].split()[:2] == ["v1", "published"]
+    assert lines[6].endswith("  alias        one")
+    cats = records(run_dsvc, catalogue, "vision/cats")[0]
+    assert (cats["versions"], cats["latest"]) == (["1.9.0", "1.10.0", "2.0.0-rc.1"], "1.10.0")
+
+
+def test_they_are_sorted_and_filtered(catalogue: Path, run_dsvc: RunDsvc) -> None:
+    assert names(run_dsvc, catalogue, "--datasets") == ["audio", "main", "vision/cats", "vision/x/dogs"]
+    assert names(run_dsvc, catalogue, "--project", "vision", "--datasets") == ["vision/cats", "vision/x/dogs"]
+    assert names(run_dsvc, catalogue, "vision/x") == ["vision/x/dogs"]
+    assert names(run_dsvc, catalogue, "v*", "--versions", "--sort=version", "--reverse") == [
+        "vision/cats@2.0.0-rc.1", "vision/cats@1.10.0", "vision/cats@1.9.0", "vision/cats@prod", "v1",
+    ]  # fmt: skip
+    assert names(run_dsvc, catalogue, "--tag", "1.*") == [
+        "audio", "vision/cats", "audio@1.0", "vision/cats@1.9.0", "vision/cats@1.10.0",
+    ]  # fmt: skip
+    assert names(run_dsvc, catalogue, "--state", "final", "--versions") == ["audio@1.0", "vision/cats@prod"]
+    assert names(run_dsvc, catalogue, "--datasets", "--sort=size") == ["audio", "vision/cats", "vision/x/dogs", "main"]
+    assert "neither a remote nor a dataset" in run_dsvc("list", "nothing", cwd=catalogue, code=4).stderr
+
+
+def test_csv_is_for_spreadsheets(catalogue: Path, run_dsvc: RunDsvc) -> None:
+    printed = run_dsvc("list", "--csv", "audio", "vision/cats", cwd=catalogue).stdout
+    rows = list(csv.DictReader(io.StringIO(printed)))
+
+    assert [row["name"] for row in rows[:2]] == ["audio", "vision/cats"]
+    assert (rows[1]["versions"], rows[1]["latest"], rows[1]["archived"]) == ("3", "1.10.0", "false")
+    assert rows[2]["message"] == "a release\n\nwith more words"
+    assert rows[1]["time"] == "2026-07-25T17:20:01+00:00"
+
+
+def test_an_address_works_outside_of_any_repository(catalogue: Path, run_dsvc: RunDsvc, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    assert names(run_dsvc, outside, f"{catalogue}", "--datasets") == ["audio", "main", "vision/cats", "vision/x/dogs"]
+    run_dsvc("list", cwd=outside, code=3)
+    run_dsvc("list", "../nowhere", cwd=outside, code=4)
+
+
+def test_a_large_catalogue_reads_each_pack_a_few_times(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    writer = versions.store.writer()
+    commits = [commit_object(writer, message=str(number)) for number in range(2000)]
+    tags = [tag_object(writer, one, str(number)) for number, one in enumerate(commits)]
+    refs = {f"refs/heads/project/{number}": one for number, one in enumerate(commits)}
+    versions.publish(writer, refs | {f"refs/tags/project/{number}@1.0": one for number, one in enumerate(tags)})
+    backend = CountingBackend(versions.store.backend)
+    store = Store(backend, versions.store.context)
+    state = store.state()
+    backend.clear()
+
+    entries = list(read_catalog(store, state))
+
+    assert sorted(entry.commit.message for entry in entries) == sorted([*map(str, range(2000))] * 2)
+    assert len(backend.asked) < 100
 
 
 @contextmanager

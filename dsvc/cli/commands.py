@@ -69,6 +69,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "checkout": Entry("grow", "Go to a branch or version, or restore files from it"),
     "tag": Entry("grow", "List, make and delete tags"),
     "publish": Entry("grow", "Publish a version: nobody can move or delete it then"),
+    "dataset": Entry("grow", "Make, describe, rename, archive and delete datasets"),
     "reflog": Entry("grow", "Show what HEAD, or another ref, was before"),
     "undo": Entry("grow", "Take back what was done last"),
     "fetch": Entry("collaborate", "Get versions and data from a remote"),

@@ -39,6 +39,7 @@ __all__ = [
     "set_quiet",
     "stderr_is_terminal",
     "warn",
+    "width",
 ]
 
 
@@ -155,6 +156,15 @@ def _talk(text: str) -> None:
 def is_terminal() -> bool:
     """Tell whether stdout is read by a person."""
     return _state.paged or sys.stdout.isatty()
+
+
+def width() -> int | None:
+    """Return how many characters fit on a line of stdout, None where nobody has to fit in."""
+    if not is_terminal():
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def stderr_is_terminal() -> bool:

@@ -75,6 +75,9 @@ _HINTS: Final[dict[str, str]] = {
     "CorruptionError": _FSCK,
     "CredentialsExpiredError": "log in again, then run the same command again; nothing was lost",
     "CredentialsRefusedError": "see dsvc-remotes(7) for where credentials come from, and check the name of the profile",
+    "DatasetInUseError": "to delete what is not published all the same, use `--force`; to hide it, run "
+    "`dsvc dataset archive NAME`",
+    "DatasetNotFoundError": "`dsvc list` shows those that there are; one that is only on a remote needs `--remote`",
     "DestinationExistsError": "to overwrite a file, use `dsvc mv --force`",
     "FileChangingError": "run the same command again once nothing writes to it; nothing was staged",
     "HostKeyError": "connect once with `ssh`, which shows the key and remembers it; a changed one may be an attack",

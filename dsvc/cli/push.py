@@ -158,7 +158,10 @@ class _Pushing(NamedTuple):
         line = transferred(pushed, "would send" if self.dry_run else "sent")
         if line:
             console.say(line)
-        if not show_refs(pushed.updates, f"To {redact(other.address)}", verbose=self.verbose):
+        shown = show_refs(pushed.updates, f"To {redact(other.address)}", verbose=self.verbose)
+        if pushed.described:
+            console.say(f"told what is said of {console.plural(pushed.described, 'dataset')}")
+        elif not shown:
             console.say("Everything up-to-date")
 
 

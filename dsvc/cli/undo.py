@@ -10,7 +10,7 @@ from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.workers import workers
 from dsvc.history.undo import Operation, undoable
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import WORKTREES, short_name
+from dsvc.log.refs import DATASETS, WORKTREES, short_name
 from dsvc.worktree.session import decode_session
 from dsvc.worktree.undo import Undone, redo, undo
 from dsvc.worktree.worktree import Worktree
@@ -92,13 +92,17 @@ def command(
 
 
 def _outcome(undone: Undone) -> str:
-    told = [text for change in undone.changes for text in _change_texts(change)]
+    # What is said of a dataset follows its name.
+    changes = [change for change in undone.changes if not change.ref.startswith(DATASETS)] or undone.changes
+    told = [text for change in changes for text in _change_texts(change)]
     if undone.files:
         told.append(console.plural(undone.files, "path") + " updated")
     return ", ".join(told) or "nothing else changed"
 
 
 def _change_texts(change: RefChange) -> list[str]:
+    if change.ref.startswith(DATASETS):
+        return [f"what is said of {short_name(change.ref)} is as it was"]
     if not change.ref.startswith(WORKTREES):
         name = short_name(change.ref)
         return [f"{name} is gone" if change.new is None else f"{name} is at {change.new[:10]} again"]
@@ -135,6 +139,8 @@ def _summary(operation: Operation) -> str:
                 told.append(f"HEAD {_place(old.head)} -> {_place(new.head)}")
             if old.staged != new.staged and new.staged is not None:
                 told.append("staged")
+        elif change.ref.startswith(DATASETS):
+            told.append(f"what is said of {short_name(change.ref)}")
         else:
             old_id, new_id = ((value or "nothing")[:10] for value in (change.old, change.new))
             told.append(f"{short_name(change.ref)} {old_id} -> {new_id}")

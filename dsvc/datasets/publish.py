@@ -15,7 +15,7 @@ from dsvc.history.numbers import Part, next_number
 from dsvc.history.revisions import Target
 from dsvc.history.store import Store
 from dsvc.history.tags import TagExistsError, tag_object
-from dsvc.history.versions import alias_name, version_tags
+from dsvc.history.versions import alias_name, split_version, version_tags
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import short_name, tag_ref
 from dsvc.log.replay import PublishedTagError
@@ -98,7 +98,7 @@ def publish(
     for _ in range(_ATTEMPTS):
         places = [*_remote_place(remote, dry_run=dry_run), _Place(local.state(), local.objects, None)]
         name = version.name(*(place.state for place in places)) if isinstance(version, NextNumber) else version
-        ref = None if name is None else tag_ref(name)
+        ref = None if name is None else _ref(places, name)
         wanted = _look(places, commit, ref, moved, is_plain=message is None)
         if isinstance(version, NextNumber):
             wanted = msgspec.structs.replace(wanted, create=True)
@@ -159,6 +159,15 @@ class _Place(NamedTuple):
         if found.published:
             raise VersionTakenError(ref, named, self.where)
         raise TagExistsError(ref, self.where)
+
+
+def _ref(places: Sequence[_Place], name: str) -> str:
+    """Return the tag that *name* is to be, or that it was published as when its dataset had another name."""
+    parts = split_version(name)
+    if parts is None or any(tag_ref(name) in place.state.refs for place in places):
+        return tag_ref(name)
+    former = (version_tags(place.state, parts[0]).get(parts[1]) for place in places)
+    return next((ref for ref in former if ref is not None), tag_ref(name))
 
 
 def _remote_place(remote: Remote | None, *, dry_run: bool) -> list[_Place]:

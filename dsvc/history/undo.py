@@ -2,8 +2,8 @@
 
 An operation is an entry of the log that changed branches, tags or a worktree's session, together with
 the entries that only prepared it: the beginning of a switch, and the staging of `commit -a`. What
-a fetch or push remembers of remotes is none, nor is what others push into this store, nor a published tag that
-came from a remote.
+a fetch or push remembers of remotes is none, nor is what others push into this store, nor a published tag or what is
+said of a dataset, where they came from a remote.
 
 Undoing makes a new entry, whose command says where that leads: `undo to 16` makes everything as it was
 after entry 16, and what comes to be undone next is the operation that ended there; so undoing
@@ -20,7 +20,7 @@ import msgspec
 from dsvc.errors import NotFoundError
 from dsvc.log.entry import LogEntry, RefChange
 from dsvc.log.log import Log
-from dsvc.log.refs import HEADS, TAGS, WORKTREES
+from dsvc.log.refs import DATASETS, HEADS, TAGS, WORKTREES
 
 __all__ = [
     "NothingToRedoError",
@@ -38,7 +38,9 @@ __all__ = [
 _STEP: Final = re.compile(r"(undo|redo) to ([0-9]{1,18})")
 _BEGINNINGS: Final = frozenset({"init", "clone"})
 _FOREIGN: Final = "push"
+# What else publishes tags, and says things of datasets, has it from a remote.
 _PUBLISH: Final = "publish"
+_DATASET: Final = "dataset"
 
 
 class NothingToUndoError(NotFoundError):
@@ -177,11 +179,13 @@ def _undone_by(log: Log, undo: Operation) -> int:
 def _local_changes(log: Log, entry: LogEntry) -> list[RefChange]:
     if entry.command == _FOREIGN:
         return []
+    is_ours = entry.command == _DATASET or _STEP.fullmatch(entry.command)
+    kinds = (HEADS, TAGS, WORKTREES, *([DATASETS] if is_ours else []))
     return [
         change
         for transaction in log.transactions(entry)
         for change in transaction.ops
-        if change.ref.startswith((HEADS, TAGS, WORKTREES)) and (not change.publish or entry.command == _PUBLISH)
+        if change.ref.startswith(kinds) and (not change.publish or entry.command == _PUBLISH)
     ]
 
 

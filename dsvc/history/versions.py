@@ -1,6 +1,6 @@
 """Datasets and their versions by name: what `NAME[@VERSION]` is in the state of a store.
 
-    NAME              the branch, or of what was only fetched the remote's
+    NAME              the branch, or of what was only fetched the remote's; an old name leads to the new one
     NAME@1.2.0        the tag of that name
     NAME@prod         an alias: a tag that is not published, and is called by no number; it is there to be moved
     NAME@latest       the same, if there is one; else the highest published number
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from dsvc.errors import InvalidInputError
+from dsvc.history.datasets import current_name, family
 from dsvc.history.numbers import parse_number, version_order
 from dsvc.log.refs import HEADS, REMOTES, TAGS, tag_ref
 from dsvc.log.state import State
@@ -74,6 +75,7 @@ def _is_word(version: str) -> bool:
 
 def dataset_ref(state: State, name: str) -> str | None:
     """Return the branch that the dataset *name* is; if only remotes have it, that of `origin` or of the only one."""
+    name = current_name(state, name)
     if HEADS + name in state.refs:
         return HEADS + name
     usual = f"{REMOTES}origin/{name}"
@@ -89,10 +91,23 @@ def dataset_ref(state: State, name: str) -> str | None:
 
 
 def version_tags(state: State, dataset: str) -> dict[str, str]:
-    """Return the full names of the tags of *dataset* by the version that they say, in order of these, lowest first."""
-    prefix = f"{TAGS}{dataset}@"
-    versions = [ref.removeprefix(prefix) for ref in state.refs if ref.startswith(prefix)]
-    return {version: prefix + version for version in sorted(versions, key=version_order) if "@" not in version}
+    """Return the full names of the tags of *dataset* by the version that they say, in order of these, lowest first.
+
+    What was published before it was renamed is among them.
+    """
+    prefixes = tuple(f"{TAGS}{name}@" for name in family(state, dataset))
+    found: dict[str, str] = {}
+    for ref in state.refs:
+        if ref.startswith(prefixes):
+            start, _, version = ref.rpartition("@")
+            known = found.get(version)
+            if f"{start}@" in prefixes and (known is None or _place(prefixes, ref) < _place(prefixes, known)):
+                found[version] = ref
+    return {version: found[version] for version in sorted(found, key=version_order)}
+
+
+def _place(prefixes: tuple[str, ...], ref: str) -> int:
+    return prefixes.index(f"{ref.rpartition('@')[0]}@")
 
 
 def latest_version(state: State, dataset: str) -> str | None:
@@ -120,8 +135,9 @@ def version_ref(state: State, name: str) -> str | None:
     if TAGS + name in state.refs:
         return TAGS + name
     parts = split_version(name)
-    if parts is not None and parts[1] == LATEST:
-        found = latest_version(state, parts[0])
-        if found is not None:
-            return f"{TAGS}{parts[0]}@{found}"
+    if parts is not None:
+        tags = version_tags(state, parts[0])
+        version = latest_version(state, parts[0]) if parts[1] == LATEST and LATEST not in tags else parts[1]
+        if version in tags:
+            return tags[version]
     return dataset_ref(state, name)

@@ -133,4 +133,4 @@ def worktree_ref(worktree: str) -> str:
 
 def short_name(ref: str) -> str:
     """Return what people call *ref*: `main` for refs/heads/main, `origin/main` for refs/remotes/origin/main."""
-    return ref.split("/", 2)[2] if ref.startswith((HEADS, TAGS, REMOTES, WORKTREES)) else ref
+    return ref.split("/", 2)[2] if ref.startswith((HEADS, TAGS, REMOTES, WORKTREES, DATASETS)) else ref

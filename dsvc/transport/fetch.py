@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from dsvc.errors import ConflictError, CorruptionError
+from dsvc.history.datasets import later_infos
 from dsvc.history.store import CollectedError, Store
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import TAGS, short_name
@@ -157,7 +158,7 @@ def _attempt(
         updates = _judge(local, there, now, wishes)
         if not (found.tips.issuperset(values_of(updates)) and still_holds(there, found, now)):
             raise CollectedError(remote.name)
-        return [*changes_of(updates), *changes_to(now, aliases), *also(now)] or None
+        return [*changes_of(updates), *changes_to(now, aliases), *later_infos(now, there.state()), *also(now)] or None
 
     local.publish(build, [sent.sealed], relied=found.plan.relied)
     return _exchange(updates, found, sent=found.plan.brought + sent.bytes)

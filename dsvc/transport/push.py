@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from dsvc.errors import ConflictError, NotFoundError, RefusedError
+from dsvc.history.datasets import current_name, later_infos
 from dsvc.history.head import Head
 from dsvc.history.revisions import resolve
 from dsvc.history.store import CollectedError, Store
@@ -288,17 +289,28 @@ def _attempt(
     told = _Told(progress, session)
     sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, progress=told)
     progress.finish()
+    words: list[RefChange] = []
 
     def build(now: State) -> Sequence[RefChange] | None:
-        nonlocal updates
+        nonlocal updates, words
         updates = _judge(local, now, remote, wishes)
         if not (found.tips.issuperset(values_of(updates)) and still_holds(local, found, now)):
             message = f"the remote {remote.name} changed, again and again, while this was pushed"
             raise _OutdatedError(message)
-        return changes_of(updates) or None
+        words = _words(local, now, updates)
+        return [*changes_of(updates), *words] or None
 
     there.publish(build, [sent.sealed], relied=found.plan.relied)
-    return msgspec.structs.replace(_exchange(updates, found, sent=sent.bytes), packs=len(sent.sealed.packs))
+    return msgspec.structs.replace(
+        _exchange(updates, found, sent=sent.bytes), packs=len(sent.sealed.packs), described=len(words)
+    )
+
+
+def _words(local: Store, now: State, updates: Sequence[RefUpdate]) -> list[RefChange]:
+    """Return the changes that tell the remote what is said here of the datasets that go there."""
+    here = local.log.last()
+    branches = {one.target.removeprefix(HEADS) for one in updates if one.target.startswith(HEADS) and one.new}
+    return later_infos(now, here, lambda name: name in branches or current_name(here, name) in branches)
 
 
 def _prepare(local: Store, there: Store, state: State, tips: Sequence[ObjectId], progress: Progress) -> Preparation:

@@ -84,7 +84,7 @@ class Exchange(msgspec.Struct, frozen=True):
     *objects* in *commits* versions were missing on the other side, *raw* bytes of them, about *stored*
     bytes as packed; *sent* bytes travelled, which are fewer after an interruption. They are in *packs* packs, and took,
     or will take about, *requests*, 0 where a remote has none. *promised* objects more would have to be brought from
-    elsewhere first.
+    elsewhere first. Of *described* datasets, it was told what is said of them.
     """
 
     updates: list[RefUpdate]
@@ -96,6 +96,7 @@ class Exchange(msgspec.Struct, frozen=True):
     packs: int = 0
     requests: int = 0
     promised: int = 0
+    described: int = 0
 
     @property
     def rejected(self) -> list[RefUpdate]:
