@@ -187,6 +187,19 @@ def test_one_that_is_missing_is_not_asked_for_again(setting: Setting) -> None:
     assert setting.proxy.count() == 1
 
 
+def test_only_who_has_never_written_asks_before_a_large_body_is_sent(s3: Setting) -> None:
+    backend = s3.backend()
+    backend.write("a/small", b"x" * 1000)
+    backend.write("a/large", b"x" * 2_000_000)
+    assert s3.proxy.asked == 0
+
+    other = s3.backend()
+    for _ in range(3):
+        other.write("a/large", b"x" * 2_000_000)
+
+    assert s3.proxy.asked == 1
+
+
 def test_each_call_is_one_request(setting: Setting) -> None:
     backend = setting.backend()
     backend.read_many(["a/key"])

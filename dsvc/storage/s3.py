@@ -70,9 +70,10 @@ class S3Driver:
         self._settings = settings
         self._client: Any = None
         self._opening = asyncio.Lock()
+        self._has_written = False
         self._system = self._make_system(path_style=settings.endpoint is not None)
 
-    def _make_system(self, *, path_style: bool) -> s3fs.S3FileSystem:
+    def _make_system(self, *, path_style: bool, session: object = None) -> s3fs.S3FileSystem:
         settings = self._settings
         config: dict[str, object] = {
             # Once: `dsvc.storage.retry` tries again.
@@ -94,6 +95,7 @@ class S3Driver:
             config_kwargs=config,
             skip_instance_cache=True,
             use_listings_cache=False,
+            session=session,
             **options,
         )
 
@@ -108,10 +110,19 @@ class S3Driver:
         client = await self._system.set_session()
         host = urlsplit(client.meta.endpoint_url).hostname or ""
         if self._settings.endpoint is None and not host.endswith(_AWS):
-            # The environment or the profile names another vendor: few of them have a name for each bucket.
-            self._system = self._make_system(path_style=True)
+            # The environment or the profile names another vendor: few of them have a name for each bucket. What the
+            # first session has read, of the protocol and of the user's files, is not read again.
+            self._system = self._make_system(path_style=True, session=self._system.session)
             client = await self._system.set_session()
+        client.meta.events.register_last("before-call.s3", self._send_at_once)
         return client
+
+    def _send_at_once(self, params: dict[str, Any], **_: object) -> None:
+        # To wait for "100 Continue" after the headers is a round trip more. It pays where the body is large and may be
+        # refused; who was allowed to write once is not asked again.
+        headers = params["headers"]
+        if self._has_written or int(headers.get("Content-Length", _LARGE)) < _LARGE:
+            headers.pop("Expect", None)
 
     async def get(self, name: str, start: int, length: int | None) -> bytes:
         """Return bytes of *name*."""
@@ -146,6 +157,7 @@ class S3Driver:
             **condition,
             **self._storage_class(),
         )
+        self._has_written = True
 
     def _storage_class(self) -> dict[str, str]:
         return {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}

@@ -58,7 +58,7 @@ class _Message:
 class FaultProxy:
     """It listens on *port* and passes on to *upstream*; *log* has each request, and what was done with it.
 
-    *most* is how many it had at the same time.
+    *most* is how many it had at the same time, *asked* how many waited to be told to send their body.
     """
 
     upstream: int
@@ -66,6 +66,7 @@ class FaultProxy:
     rules: list[Rule] = field(default_factory=list)
     log: list[tuple[str, str]] = field(default_factory=list)
     most: int = 0
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -80,7 +81,7 @@ class FaultProxy:
     def reset(self, *rules: Rule) -> None:
         """Follow *rules* from now on, and forget the log."""
         self.rules = list(rules)
-        self.most = 0
+        self.most = self.asked = 0
         self.log.clear()
 
     def count(self, pattern: str = "") -> int:
@@ -113,7 +114,11 @@ class FaultProxy:
             self._tasks.discard(task)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await _read_message(reader, lambda: writer.write(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        def go_on() -> None:
+            self.asked += 1
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        request = await _read_message(reader, go_on)
         line = " ".join(request.first.split()[:2])
         rule = next((rule for rule in self.rules if rule.takes(line)), None)
         self.log.append((line, rule.action if rule else ""))
