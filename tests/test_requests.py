@@ -24,9 +24,9 @@ from tests.transport_support import (
 )
 
 FILES = {b"%d" % number: b"small file %d" % number for number in range(5000)}
-# What a push asks besides packs: the store, its last entry and the next one, four times whether others were faster,
-# the session, the index, the entry, and the end of the session.
-FIXED = 11
+# What a push asks besides packs: the store, its last entry and the next one, the session, the index, the entry, and
+# the end of the session.
+FIXED = 7
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def test_many_small_files_are_few_requests(local: Store, far: CountingBackend, t
     pushed = push_refs(local, remote(far, tmp_path / "known"))
 
     assert pushed.objects > len(FILES)
-    # One pack of data and one of metadata; each is looked for, and sent.
-    assert far.verbs("packs/") == {"size": 2, "write": 2}
-    assert len(far.asked) <= FIXED + 4
+    # One pack of data and one of metadata.
+    assert far.verbs("packs/") == {"write": 2}
+    assert len(far.asked) == FIXED + 2
     assert "list" not in far.verbs()
 
 
-def test_a_large_push_takes_two_requests_for_each_pack(local: Store, far: CountingBackend, tmp_path: Path) -> None:
+def test_a_large_push_takes_one_request_for_each_pack(local: Store, far: CountingBackend, tmp_path: Path) -> None:
     made = commit(local, {b"first": b"file"})
     push_refs(local, remote(far, tmp_path / "known"))
     for number in range(3):
@@ -70,8 +70,44 @@ def test_a_large_push_takes_two_requests_for_each_pack(local: Store, far: Counti
 
     packs = {key for verb, key in far.asked if verb == "write" and key.startswith("packs/")}
     assert len(packs) == 4  # three of data, and the metadata of all three versions in one
-    assert len(far.asked) <= FIXED + 2 * len(packs)
+    assert len(far.asked) == FIXED + len(packs)
     assert "list" not in far.verbs()
+
+
+class Dying(MemoryBackend):
+    """It takes packs and no index while *is_down*."""
+
+    is_down = False
+
+    def write(self, key: str, value: bytes | bytearray | memoryview) -> None:
+        if self.is_down and key.startswith("index/"):
+            message = "the network is gone"
+            raise StorageError(message)
+        super().write(key, value)
+
+
+def test_packs_are_looked_for_only_after_a_push_that_did_not_end_well(local: Store, tmp_path: Path) -> None:
+    there = Dying()
+    far = CountingBackend(there)
+    made = commit(local, {b"large": noise(1, 20_000_000)})
+    push_refs(local, remote(far, tmp_path / "known"))
+    looked = [far.verbs("packs/")["size"]]
+    made = commit(local, {b"large": noise(2, 20_000_000)}, made)
+    there.is_down = True
+    with pytest.raises(StorageError, match="the network is gone"):
+        push_refs(local, remote(far, tmp_path / "known"))
+    there.is_down = False
+    far.clear()
+
+    pushed = push_refs(local, remote(far, tmp_path / "known"))
+
+    looked.append(far.verbs("packs/")["size"])
+    assert looked[0] == 0 < looked[1]
+    assert pushed.sent < 1_000_000 < pushed.stored
+    far.clear()
+    commit(local, {b"large": noise(3, 20_000_000)}, made)
+    push_refs(local, remote(far, tmp_path / "known"))
+    assert far.verbs("packs/") == {"write": 2}
 
 
 def test_what_is_there_already_is_not_asked_for_file_by_file(

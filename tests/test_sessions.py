@@ -1,5 +1,6 @@
 """Sessions: what a push tells others while it runs, and how it ended."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import msgspec
@@ -79,6 +80,24 @@ def test_a_push_that_ended_well_leaves_nothing() -> None:
     session.finish()
 
     assert list(backend.list("")) == []
+
+
+def test_what_is_told_in_the_background_is_there_at_the_end_and_gone_if_it_was_well() -> None:
+    backend = MemoryBackend()
+    with ThreadPoolExecutor(1) as background:
+        sessions = [UploadSession(backend, context(who), process=7, background=background) for who in ("a", "b", "c")]
+        for session in sessions:
+            session.start({MAIN: oid(1)}, 300)
+            session.advance(100)
+        sessions[0].finish()
+        # Too early, as it turns out.
+        sessions[1].finish()
+        sessions[1].fail(StorageError("the network is down"))
+
+    assert {found.id: found.upload.state for found in read_sessions(backend, NOTHING)} == {
+        sessions[1].id: UploadState.FAILED,
+        sessions[2].id: UploadState.UPLOADING,
+    }
 
 
 def test_what_the_log_has_is_final_whatever_a_session_says() -> None:

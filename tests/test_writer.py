@@ -14,7 +14,7 @@ from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import METADATA_PACK_SIZE, pack_key
 from dsvc.odb.pack_reader import open_pack, verified_pieces
 from dsvc.odb.segment import MalformedSegmentError, build_segment, segment_key
-from dsvc.odb.writer import DatabaseWriter, PackSet, Sealed, index_packs, store_segment
+from dsvc.odb.writer import DatabaseWriter, PackSet, Sealed, make_index, store_segment
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
 from tests.odb_support import RecordingBackend, bytes_of, chunk_id, make_pack, noise, open_writer
@@ -278,7 +278,7 @@ def test_indexing_counts_what_is_new(tmp_path: Path) -> None:
     pack = make_pack(tmp_path / "tmp", [b"a" * 1000, b"b" * 500])
     backend.adopt(pack.path, pack_key(pack.name))
 
-    sealed = index_packs(ObjectDatabase(backend), backend, [pack], generation=0)
+    sealed = make_index(ObjectDatabase(backend), [pack], generation=0)
 
     assert (sealed.objects, sealed.raw, sealed.stored) == (2, 1500, pack.length)
     assert sealed.segment is not None

@@ -26,6 +26,7 @@ from dsvc.transport.push import PushRejectedError, push
 from dsvc.transport.refspec import parse_refspec
 from dsvc.transport.remote import Remote
 from dsvc.transport.updates import Exchange
+from dsvc.worktree.workers import Workers
 
 __all__ = [
     "Files",
@@ -131,7 +132,7 @@ def make_tag(store: Store, name: str, target: ObjectId) -> None:
 
 
 def push_refs(local: Store, remote: Remote, *refspecs: str, dry_run: bool = False) -> Exchange:
-    return push(local, remote, list(map(parse_refspec, refspecs or ("main",))), dry_run=dry_run, threads=2)
+    return push(local, remote, list(map(parse_refspec, refspecs or ("main",))), dry_run=dry_run, workers=Workers(2))
 
 
 def try_push(local: Store, remote: Remote, *refspecs: str) -> bool:

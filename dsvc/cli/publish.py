@@ -104,7 +104,7 @@ def command(
             aliases=[f"{dataset}@{word}" for word in alias],
             message=clean_message("\n\n".join(message)) or None,
             dry_run=dry_run,
-            threads=workers(worktree.config, jobs).jobs,
+            workers=workers(worktree.config, jobs),
             progress=progress,
         )
         if other is not None:

@@ -17,6 +17,7 @@ from dsvc.transport.push import PushRejectedError, push
 from dsvc.transport.refspec import Refspec, parse_refspec
 from dsvc.transport.remote import Remote, default_remote, find_remote
 from dsvc.transport.updates import Exchange, Outcome
+from dsvc.worktree.workers import Workers
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command", "push_branch", "rejection_hint"]
@@ -142,7 +143,7 @@ class _Pushing(NamedTuple):
                     delete=self.delete,
                     mirror=mirror,
                     dry_run=self.dry_run,
-                    threads=workers(self.worktree.config, self.jobs).jobs,
+                    workers=workers(self.worktree.config, self.jobs),
                     progress=progress,
                 )
         except PushRejectedError as error:
@@ -181,7 +182,7 @@ def _to_all(pushing: _Pushing) -> int:
     return code
 
 
-def push_branch(worktree: Worktree, name: str, ref: str, *, threads: int, dry_run: bool = False) -> Exchange:
+def push_branch(worktree: Worktree, name: str, ref: str, *, workers: Workers, dry_run: bool = False) -> Exchange:
     """Push the branch *ref* to the same one of the remote *name*, saying nothing.
 
     Raises:
@@ -191,7 +192,7 @@ def push_branch(worktree: Worktree, name: str, ref: str, *, threads: int, dry_ru
     wanted = [Refspec(ref, ref)]
     with remote_hints(name), progress_bar() as progress:
         other = find_remote(worktree.config, worktree.control, name, worktree.store.context)
-        return push(worktree.store, other, wanted, dry_run=dry_run, threads=threads, progress=progress)
+        return push(worktree.store, other, wanted, dry_run=dry_run, workers=workers, progress=progress)
 
 
 def rejection_hint(error: PushRejectedError) -> str:

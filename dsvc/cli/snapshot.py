@@ -208,7 +208,7 @@ def _take(plan: _Plan, write: Write, *, json: bool) -> None:
     exchange = None
     if plan.remote is not None and head is not None:
         try:
-            exchange = push_branch(plan.worktree, plan.remote, plan.branch, threads=plan.workers.jobs)
+            exchange = push_branch(plan.worktree, plan.remote, plan.branch, workers=plan.workers)
         except (DsvcError, OSError) as error:
             if json:
                 _print_json(plan, taken, head, None, error)
@@ -279,7 +279,7 @@ def _preview(plan: _Plan, *, json: bool) -> None:
     counts = preview(plan.worktree, plan.worktree.store.state())
     versions = int(bool(counts))
     if plan.remote is not None and _head(plan) is not None:
-        exchange = push_branch(plan.worktree, plan.remote, plan.branch, threads=plan.workers.jobs, dry_run=True)
+        exchange = push_branch(plan.worktree, plan.remote, plan.branch, workers=plan.workers, dry_run=True)
         versions += exchange.commits
     if json:
         record = {"branch": short_name(plan.branch), "remote": plan.remote, "commits": versions}

@@ -22,6 +22,7 @@ from dsvc.transport.push import PushRejectedError
 from dsvc.transport.remote import default_remote
 from dsvc.worktree.session import DetachedHeadError
 from dsvc.worktree.sync import Limit, Synced, Target, TooManyRemovedError, place_in_worktree, preview_sync, sync
+from dsvc.worktree.workers import Workers
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
@@ -123,7 +124,7 @@ def command(
         raise _too_many(error) from error
     _report(target, synced, planned=False, json=json)
     if name is not None and worktree.store.state().value(target.ref) is not None:
-        _push(worktree, name, target.ref, workers(worktree.config, jobs).jobs)
+        _push(worktree, name, target.ref, workers(worktree.config, jobs))
     return _NOTHING if exit_code and synced.commit is None else 0
 
 
@@ -188,9 +189,9 @@ def _report(target: Target, synced: Synced, *, planned: bool, json: bool) -> Non
     console.say(line(where, changes + size, f"left out {left_out}" if synced.left_out else None))
 
 
-def _push(worktree: Worktree, name: str, ref: str, threads: int) -> None:
+def _push(worktree: Worktree, name: str, ref: str, work: Workers) -> None:
     try:
-        exchange = push_branch(worktree, name, ref, threads=threads)
+        exchange = push_branch(worktree, name, ref, workers=work)
     except PushRejectedError as error:
         text = f"the push to {name} failed: {error}"
         raise Failure(text, code=_CONFLICT, hint=rejection_hint(error)) from error

@@ -29,6 +29,7 @@ from dsvc.transport.push import PushRejectedError, push
 from dsvc.transport.refspec import Refspec
 from dsvc.transport.remote import Remote
 from dsvc.transport.updates import Exchange, Wish
+from dsvc.worktree.workers import ALONE, Workers
 
 __all__ = ["NextNumber", "Published", "VersionTakenError", "publish"]
 
@@ -80,7 +81,7 @@ def publish(
     aliases: Sequence[str] = (),
     message: str | None = None,
     dry_run: bool = False,
-    threads: int = 1,
+    workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> Published:
     """Publish *commit* as *version*, the name of a tag or the next number, on *remote*, if there is one, and then here.
@@ -107,7 +108,7 @@ def publish(
         if ref is not None and wanted.value is None:
             wanted = msgspec.structs.replace(wanted, value=_new_value(local, ref, commit, message))
         try:
-            exchange = None if remote is None else _there(local, remote, wanted, threads, progress)
+            exchange = None if remote is None else _there(local, remote, wanted, workers, progress)
             if remote is None:
                 _here(local, wanted, create=wanted.create)
         except (PushRejectedError, VersionTakenError, TagExistsError) as error:
@@ -204,14 +205,14 @@ def _new_value(local: Store, ref: str, commit: ObjectId, message: str | None) ->
     return value
 
 
-def _there(local: Store, remote: Remote, wanted: _Wanted, threads: int, progress: Progress) -> Exchange:
+def _there(local: Store, remote: Remote, wanted: _Wanted, workers: Workers, progress: Progress) -> Exchange:
     wishes = [Wish(wanted.commit.hex(), alias, wanted.commit, force=True) for alias in wanted.aliases]
     if wanted.ref is not None and wanted.value is not None:
         if wanted.value not in local.objects:
             # Somebody else made it, with a message.
             fetch(local, remote, [Refspec(wanted.ref, wanted.ref, force=True)], FetchOptions(tags=False))
         wishes.append(Wish(wanted.value.hex(), wanted.ref, wanted.value, publish=True, create=wanted.create))
-    return push(local, remote, [], also=wishes, threads=threads, progress=progress)
+    return push(local, remote, [], also=wishes, workers=workers, progress=progress)
 
 
 def _here(local: Store, wanted: _Wanted, *, create: bool = False) -> None:

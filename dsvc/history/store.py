@@ -50,7 +50,7 @@ class Store:
     @cached_property
     def objects(self) -> ObjectDatabase:
         """The database over what is live."""
-        state = self.log.head()
+        state = self.log.last()
         objects = ObjectDatabase(self.backend, packs=state.packs, segments=state.segments, promisor=self.promisor)
         objects.refresh = self.state
         return objects
@@ -72,7 +72,16 @@ class Store:
         Raises:
             ChangedEntryError: The log was damaged.
         """
-        state = self.log.head()
+        self.log.head()
+        return self.last_state()
+
+    def last_state(self) -> State:
+        """Return the state that was read last, without a look at whether others have added to it since.
+
+        Raises:
+            ChangedEntryError: The log was damaged.
+        """
+        state = self.log.last()
         self.log.check_unchanged()
         self._follow(state)
         return state
@@ -100,12 +109,13 @@ class Store:
         sealed: Sequence[Sealed] = (),
         *,
         relied: Collection[str] = (),
+        at_once: bool = False,
     ) -> State:
         """Append one transaction: the changes that *build* makes of the newest state, and *sealed*.
 
         *build* may be called again, if others were faster, and may add to *sealed* meanwhile. If it
         returns None, there is nothing to do. *relied* are packs that hold what the new values need;
-        those of them that are doomed are rescued.
+        those of them that are doomed are rescued. With *at_once*, the state read last is tried first, as it is.
 
         Raises:
             RefMovedError: A ref is not what *build* expected.
@@ -137,6 +147,7 @@ class Store:
             time=self.context.now()[0],
             command=self.context.command,
             nonce=self.context.nonce,
+            at_once=at_once,
         )
         self._follow(state)
         return state

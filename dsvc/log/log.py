@@ -289,8 +289,12 @@ class Log:
         nonce: Callable[[], str],
         attempts: int = _ATTEMPTS,
         wait: Callable[[float], None] = sleep,
+        at_once: bool = False,
     ) -> State:
         """Add the transaction that *build* returns for the state at the head; return the state after it.
+
+        With *at_once*, the state that was read last is taken for that at first, without another look: the key that
+        comes next is created only if it is not there, so should it be outdated, nothing happens.
 
         If another writer is faster, *build* is asked again for the state that this one has made, up to
         *attempts* times, with a pause in seconds passed to *wait* between. It may return None:
@@ -307,7 +311,7 @@ class Log:
             StorageError: The backend failed, and nothing has changed.
         """
         for attempt in range(attempts):
-            state = self.head()
+            state = self.last() if at_once and not attempt else self.head()
             transaction = build(state)
             if transaction is None:
                 return state

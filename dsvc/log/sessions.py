@@ -6,10 +6,10 @@ greatest number is enough. A push that ended well leaves none: from then on the 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,6 +17,9 @@ from dsvc.errors import DsvcError
 from dsvc.log.state import State
 from dsvc.model.context import Context
 from dsvc.storage.backend import Backend
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 __all__ = [
     "Session",
@@ -105,46 +108,69 @@ def decode_upload(raw: bytes) -> Upload | None:
 
 
 class UploadSession:
-    """The session of one push. Nothing that goes wrong with it is anybody's trouble."""
+    """The session of one push. Nothing that goes wrong with it is anybody's trouble.
 
-    def __init__(self, backend: Backend, context: Context, *, process: int) -> None:
+    What it tells is written by *background*, if there is one, one thing after another, while the push goes on. Only
+    `fail` waits: that it ended in the middle is there when it returns.
+    """
+
+    def __init__(
+        self, backend: Backend, context: Context, *, process: int, background: "Executor | None" = None
+    ) -> None:
         self.id: Final = context.nonce()
         self._backend = backend
         self._context = context
+        self._background = background
+        self._writing: list[Future[None]] = []
         self._next = 0
         now = context.now()[0]
         self._upload = Upload(_VERSION, UploadState.UPLOADING, context.actor, process, now, now, {})
 
     def start(self, targets: Mapping[str, str | None], total: int) -> None:
         """Tell that *targets* are to be pushed, *total* bytes."""
-        self._write(targets=dict(targets), total=total)
+        self._tell(targets=dict(targets), total=total)
 
     def advance(self, sent: int, packs: Iterable[str] = ()) -> None:
         """Tell that *sent* bytes are durable by now, in *packs* as far as that is known."""
-        self._write(sent=sent, packs=list(packs)[-_MAX_PACKS:])
+        self._tell(sent=sent, packs=list(packs)[-_MAX_PACKS:])
 
     def fail(self, error: BaseException) -> None:
         """Tell that *error* has ended it, if it was told that it began."""
         if not self._next:
             return
+        # Not waited for: the record with the greatest number is the one that counts.
+        for writing in self._writing:
+            writing.cancel()
         if isinstance(error, DsvcError | OSError):
-            self._write(state=UploadState.FAILED, reason=str(error)[:_MAX_REASON])
+            self._write(*self._record(state=UploadState.FAILED, reason=str(error)[:_MAX_REASON]))
         else:
             # Ctrl-C, or a bug of ours, whose words are nobody's to read.
-            self._write(state=UploadState.ABORTED)
+            self._write(*self._record(state=UploadState.ABORTED))
 
     def finish(self) -> None:
-        """Remove it: the log tells what was pushed."""
+        """Remove it: from the next entry on, the log tells what was pushed. It may be started again."""
         if self._next:
-            remove_session(self._backend, self.id, self._next)
+            self._do(remove_session, self._backend, self.id, self._next)
 
-    def _write(self, **fields: object) -> None:
+    def _tell(self, **fields: object) -> None:
+        self._do(self._write, *self._record(**fields))
+
+    def _do(self, work: Callable[..., None], *arguments: object) -> None:
+        if self._background is None:
+            work(*arguments)
+        else:
+            self._writing.append(self._background.submit(work, *arguments))
+
+    def _record(self, **fields: object) -> tuple[str, bytes]:
         self._upload = msgspec.structs.replace(self._upload, time=self._context.now()[0], **fields)
         # Counted first: it may be there though we are interrupted before we know.
         key = _key(self.id, self._next)
         self._next += 1
+        return key, encode_upload(self._upload)
+
+    def _write(self, key: str, raw: bytes) -> None:
         with suppress(DsvcError):
-            self._backend.write(key, encode_upload(self._upload))
+            self._backend.write(key, raw)
 
 
 def remove_session(backend: Backend, session: str, count: int) -> None:

@@ -1,6 +1,6 @@
 """Marks on the objects of a database: one byte for each, where a set of ids would take a hundred."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from dsvc.odb.database import ObjectDatabase
@@ -36,6 +36,23 @@ class Marks:
         before = self.flags[number][row]
         self.flags[number][row] = before | flags
         return not before
+
+    def mark_all(
+        self, object_ids: Sequence[bytes], flags: int
+    ) -> tuple[list[tuple[bytes, tuple[int, int]]], list[bytes]]:
+        """Set *flags* on *object_ids*; return those on which nothing was set, with their places, and those not here."""
+        new: list[tuple[bytes, tuple[int, int]]] = []
+        rest = object_ids
+        for number, segment in enumerate(self.segments):
+            column, live, frames, others = self.flags[number], self._live[number], segment.frame_numbers(), []
+            for object_id, row in zip(rest, segment.find_many(rest), strict=True):
+                if row < 0 or not live[frames[row]]:
+                    others.append(object_id)
+                elif not column[row]:
+                    column[row] = flags
+                    new.append((object_id, (number, row)))
+            rest = others
+        return new, list(rest)
 
     def is_marked(self, object_id: bytes, flag: int) -> bool:
         """Tell whether *object_id* is here and has *flag*."""

@@ -9,16 +9,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from dsvc.model.ids import Kind
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.frame import FrameHeader
 from dsvc.odb.pack import SealedPack, pack_key
 from dsvc.odb.pack_reader import StoredPack, open_pack, verified_pieces
-from dsvc.odb.writer import PackSet, Sealed, index_packs
+from dsvc.odb.writer import PackMaker, Sealed, make_index, store_index
 from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles
 from dsvc.storage.local import storage_error, sync_file
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 __all__ = ["PackReceiver"]
 
@@ -30,42 +32,71 @@ class PackReceiver:
 
     *temporary* names new files for packs on their way. `copy` may be called from several
     threads; the other methods may not. What was received is part of the store once the log names what
-    `finish` returns.
+    `finish` returns. Whether a pack that is copied arrived before is looked for, unless all *is_new*.
+
+    What is made here is stored by the `pool`, if there is one, as soon as a pack is full.
     """
 
     def __init__(
-        self, database: ObjectDatabase, backend: Backend, temporary: Callable[[], Path], *, generation: int
+        self,
+        database: ObjectDatabase,
+        backend: Backend,
+        temporary: Callable[[], Path],
+        *,
+        generation: int,
+        is_new: bool = False,
     ) -> None:
         self._database = database
         self.backend: Final = backend
+        self.pool: Executor | None = None
         self._files = _local_files(backend)
-        self._temporary = self._files.temporary if self._files else temporary
         self._generation = generation
-        self._data = PackSet(self._temporary, generation)
-        self._metadata = PackSet(self._temporary, generation, metadata=True)
+        self._is_new = is_new
+        self._maker = PackMaker(self._files.temporary if self._files else temporary, generation)
         self._copied: list[SealedPack] = []
+        self._made: list[SealedPack] = []
+        self._storing: list[Future[None]] = []
         self._lock = Lock()
 
-    def copy(self, source: Backend, pack: StoredPack, *, link: bool = False) -> int:
+    def copy(
+        self, source: Backend, pack: StoredPack, *, link: bool = False, verified: Callable[[], object] = lambda: None
+    ) -> int:
         """Bring *pack* whole; return how many bytes had to be sent, 0 if it is there already.
 
-        With *link*, its file is shared instead of copied where the system can.
+        With *link*, its file is shared instead of copied where the system can. *verified* is called, once, as soon as
+        its objects are known, or that it failed.
 
         Raises:
             MalformedPackError: It is damaged, and nothing of it is kept.
         """
         name = f"{pack.name.partition('.')[0]}.{self._generation}"
-        there = self._present(name, pack.length)
-        if there is not None:
-            ids, sent = there, 0
-        elif self._files is None:
-            ids, sent = self._upload(source, pack, name), pack.length
-        else:
-            ids, sent = self._write(self._files, source, pack, name, link=link), pack.length
-        sealed = SealedPack(name, Path(), pack.length, pack.raw_length, pack.footer, ids)
-        with self._lock:
-            self._copied.append(sealed)
-        return sent
+        store: Callable[[], None] | None = None
+        try:
+            ids = None if self._is_new else self._present(name, pack.length)
+            if ids is None:
+                ids, store = self._take(source, pack, pack_key(name), link=link)
+            with self._lock:
+                self._copied.append(SealedPack(name, Path(), pack.length, pack.raw_length, pack.footer, ids))
+        finally:
+            verified()
+        if store is None:
+            return 0
+        store()
+        return pack.length
+
+    def _take(self, source: Backend, pack: StoredPack, key: str, *, link: bool) -> tuple[bytes, Callable[[], None]]:
+        """Return the ids of the objects in *pack*, which is sound, and what makes it durable as *key*."""
+        files = self._files
+        if files is not None:
+            path, ids = self._write(files, source, pack, link=link)
+            return ids, lambda: files.adopt(path, key)
+        # Filled piece by piece: put together afterwards, each thread would hold the pack twice.
+        value, found = bytearray(pack.head), []
+        for piece in verified_pieces(source, pack):
+            value += piece.data
+            found.append(piece.ids)
+        value += pack.tail
+        return b"".join(found), lambda: self.backend.write(key, value)
 
     def _present(self, name: str, length: int) -> bytes | None:
         """Return the ids of the objects in the pack *name* if it arrived before."""
@@ -77,52 +108,52 @@ class PackReceiver:
         except KeyNotFoundError:
             return None
 
-    def _upload(self, source: Backend, pack: StoredPack, name: str) -> bytes:
-        # Filled piece by piece: put together afterwards, each thread would hold the pack twice.
-        value, ids = bytearray(pack.head), []
-        for piece in verified_pieces(source, pack):
-            value += piece.data
-            ids.append(piece.ids)
-        value += pack.tail
-        self.backend.write(pack_key(name), value)
-        return b"".join(ids)
-
-    def _write(self, files: LocalFiles, source: Backend, pack: StoredPack, name: str, *, link: bool) -> bytes:
+    def _write(self, files: LocalFiles, source: Backend, pack: StoredPack, *, link: bool) -> tuple[Path, bytes]:
         path = files.temporary()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             if link and _link(source, pack, path):
-                ids = b"".join(piece.ids for piece in verified_pieces(source, pack))
-            else:
-                ids = _copy(source, pack, path)
+                return path, b"".join(piece.ids for piece in verified_pieces(source, pack))
+            return path, _copy(source, pack, path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        files.adopt(path, pack_key(name))
-        return ids
 
     def add_frame(
         self, header: FrameHeader, payload: Buffer, kinds: bytes, lengths: Sequence[int], ids: Sequence[bytes]
     ) -> None:
         """Bring one frame as it is, which the caller has verified."""
-        packs = self._data if kinds[0] == Kind.CHUNK else self._metadata
-        packs.add_frame(header, payload, kinds, lengths, ids)
+        self._maker.add_frame(header, payload, kinds, lengths, ids)
+        self.take(self._maker.take_sealed())
 
     def add(self, kind: int, object_id: bytes, data: Buffer) -> None:
         """Bring one object, which the caller has verified; several come to be in one frame."""
-        packs = self._data if kind == Kind.CHUNK else self._metadata
-        if object_id not in packs:
-            packs.add(kind, object_id, data)
+        self._maker.add(kind, object_id, data)
+        self.take(self._maker.take_sealed())
 
-    def finish(self) -> Sealed:
-        """Make all of it durable, and readable through the database."""
-        made = [*self._data.finish(), *self._metadata.finish()]
-        for pack in made:
-            self._store(pack)
-        packs = list({pack.name: pack for pack in (*self._copied, *made)}.values())
-        if not packs:
-            return Sealed()
-        return index_packs(self._database, self.backend, packs, generation=self._generation)
+    def take(self, packs: Sequence[SealedPack]) -> None:
+        """Bring *packs*, whose files go from where they are."""
+        for pack in packs:
+            self._made.append(pack)
+            if self.pool is None:
+                self._store(pack)
+            else:
+                self._storing.append(self.pool.submit(self._store, pack))
+
+    def finish(self, copied: Callable[[], object] = lambda: None) -> Sealed:
+        """Make all of it durable, and readable through the database.
+
+        *copied* returns when what is copied by other threads is durable. Packs come before the index that points into
+        them, which is made meanwhile.
+        """
+        self.take(self._maker.finish())
+        packs = list({pack.name: pack for pack in (*self._copied, *self._made)}.values())
+        sealed = make_index(self._database, packs, generation=self._generation)
+        copied()
+        for storing in self._storing:
+            storing.result()
+        store_index(self._database, self.backend, sealed)
+        return sealed
 
     def _store(self, pack: SealedPack) -> None:
         key = pack_key(pack.name)
@@ -130,14 +161,17 @@ class PackReceiver:
             self._files.adopt(pack.path, key)
             return
         try:
-            self.backend.write(key, pack.path.read_bytes())
-        finally:
-            pack.path.unlink(missing_ok=True)
+            value = pack.path.read_bytes()
+        except OSError as error:
+            raise storage_error(error, f"read {pack.path}") from error
+        self.backend.write(key, value)
+        pack.path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Give up: remove the files of what is not whole. Whole packs stay, to be found by the next attempt."""
-        self._data.discard()
-        self._metadata.discard()
+        self._maker.discard()
+        for pack in self._made:
+            pack.path.unlink(missing_ok=True)
 
 
 def _local_files(backend: Backend) -> LocalFiles | None:

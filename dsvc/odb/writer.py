@@ -19,7 +19,16 @@ from dsvc.odb.pack import PackWriter, SealedPack, pack_key
 from dsvc.odb.segment import Segment, build_segment, merge_segments, segment_key
 from dsvc.storage.backend import Backend, LocalFiles
 
-__all__ = ["DatabaseWriter", "PackSet", "Sealed", "index_packs", "plan_merge", "store_segment"]
+__all__ = [
+    "DatabaseWriter",
+    "PackMaker",
+    "PackSet",
+    "Sealed",
+    "make_index",
+    "plan_merge",
+    "store_index",
+    "store_segment",
+]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -50,7 +59,7 @@ class PackSet:
         writer.add(kind, object_id, data)
         self._ids.add(object_id)
         if writer.is_full:
-            self._seal()
+            self.seal()
 
     def add_frame(
         self, header: FrameHeader, payload: Buffer, kinds: bytes, lengths: Sequence[int], ids: Sequence[bytes]
@@ -60,29 +69,78 @@ class PackSet:
         writer.add_frame(header, payload, kinds, lengths, ids)
         self._ids.update(ids)
         if writer.is_full:
-            self._seal()
+            self.seal()
 
     def _open(self) -> PackWriter:
         if self._writer is None:
             self._writer = PackWriter(self._temporary(), metadata=self._metadata)
         return self._writer
 
-    def _seal(self) -> None:
+    def seal(self) -> None:
+        """Make what was added a finished pack, full or not."""
         if self._writer is not None:
             self._sealed.append(self._writer.seal(self._generation))
             self._writer = None
 
+    def take_sealed(self) -> list[SealedPack]:
+        """Return the packs that are finished, which are the caller's from now on."""
+        sealed, self._sealed = self._sealed, []
+        return sealed
+
     def finish(self) -> list[SealedPack]:
-        """Seal the last pack and return them all."""
-        self._seal()
+        """Finish the last pack and return all that were not taken."""
+        self.seal()
         return self._sealed
 
     def discard(self) -> None:
-        """Remove all files."""
+        """Remove all files that were not taken."""
         if self._writer is not None:
             self._writer.discard()
         for pack in self._sealed:
             pack.path.unlink(missing_ok=True)
+
+
+class PackMaker:
+    """Packs that are filled one after another, data and metadata apart. Not safe to share between threads.
+
+    The caller has verified what it adds. An object is written once.
+    """
+
+    def __init__(self, temporary: Callable[[], Path], generation: int) -> None:
+        self._data = PackSet(temporary, generation)
+        self._metadata = PackSet(temporary, generation, metadata=True)
+
+    def holds(self, kind: int, object_id: bytes) -> bool:
+        """Tell whether *object_id*, of *kind*, was added."""
+        return object_id in (self._data if kind == Kind.CHUNK else self._metadata)
+
+    def add(self, kind: int, object_id: bytes, data: Buffer) -> None:
+        """Append an object; several come to be in one frame."""
+        packs = self._data if kind == Kind.CHUNK else self._metadata
+        if object_id not in packs:
+            packs.add(kind, object_id, data)
+
+    def add_frame(
+        self, header: FrameHeader, payload: Buffer, kinds: bytes, lengths: Sequence[int], ids: Sequence[bytes]
+    ) -> None:
+        """Append a frame of another pack as it is."""
+        packs = self._data if kinds[0] == Kind.CHUNK else self._metadata
+        packs.add_frame(header, payload, kinds, lengths, ids)
+
+    def take_sealed(self) -> list[SealedPack]:
+        """Return the packs that are finished, which are the caller's from now on."""
+        return self._data.take_sealed() + self._metadata.take_sealed()
+
+    def finish(self) -> list[SealedPack]:
+        """Finish the last packs and return all that were not taken yet."""
+        self._data.seal()
+        self._metadata.seal()
+        return self.take_sealed()
+
+    def discard(self) -> None:
+        """Remove all files that were not taken."""
+        self._data.discard()
+        self._metadata.discard()
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -113,8 +171,7 @@ class DatabaseWriter:
             raise InvalidInputError(message)
         self._files = backend
         self._generation = generation
-        self._data = PackSet(self._files.temporary, generation)
-        self._metadata = PackSet(self._files.temporary, generation, metadata=True)
+        self._maker = PackMaker(self._files.temporary, generation)
         self._adopted: list[SealedPack] = []
 
     def write(self, kind: int, data: Buffer) -> ObjectId:
@@ -124,10 +181,9 @@ class DatabaseWriter:
             StorageError: The disk failed; all that was not sealed is given up.
         """
         object_id = hash_object(kind, data)
-        packs = self._data if kind == Kind.CHUNK else self._metadata
-        if object_id not in packs and object_id not in self._database:
+        if not self._maker.holds(kind, object_id) and object_id not in self._database:
             try:
-                packs.add(kind, object_id, data)
+                self._maker.add(kind, object_id, data)
             except StorageError:
                 self.discard()
                 raise
@@ -146,14 +202,13 @@ class DatabaseWriter:
             StorageError: The disk failed; all that was not sealed is given up.
         """
         try:
-            packs = [*self._data.finish(), *self._metadata.finish(), *self._adopted]
-            if not packs:
-                return Sealed()
+            self._adopted += self._maker.finish()
             # Two workers may have made the same pack: one takes the place of the other.
-            for pack in packs:
+            for pack in self._adopted:
                 self._files.adopt(pack.path, pack_key(pack.name))
-            packs = list({pack.name: pack for pack in packs}.values())
-            sealed = index_packs(self._database, self._backend, packs, generation=self._generation)
+            packs = list({pack.name: pack for pack in self._adopted}.values())
+            sealed = make_index(self._database, packs, generation=self._generation)
+            store_index(self._database, self._backend, sealed)
         except StorageError:
             self.discard()
             raise
@@ -161,23 +216,23 @@ class DatabaseWriter:
         return sealed
 
     def _reset(self) -> None:
-        self._data = PackSet(self._files.temporary, self._generation)
-        self._metadata = PackSet(self._files.temporary, self._generation, metadata=True)
+        self._maker = PackMaker(self._files.temporary, self._generation)
         self._adopted = []
 
     def discard(self) -> None:
         """Give up: remove the files of what was not sealed."""
-        self._data.discard()
-        self._metadata.discard()
+        self._maker.discard()
         for pack in self._adopted:
             pack.path.unlink(missing_ok=True)
 
 
-def index_packs(database: ObjectDatabase, backend: Backend, packs: Sequence[SealedPack], *, generation: int) -> Sealed:
-    """Store an index segment of *packs*, which are in *backend*, and make their objects readable through *database*.
+def make_index(database: ObjectDatabase, packs: Sequence[SealedPack], *, generation: int) -> Sealed:
+    """Return an index segment of *packs*, still to be stored; if there are none, nothing.
 
-    It is merged with those of the database that have become too small to stand alone.
+    It is merged with those of the *database* that have become too small to stand alone.
     """
+    if not packs:
+        return Sealed()
 
     def name(data: bytes) -> Segment:
         return Segment(f"{blake3(data).hexdigest()}.{generation}", data)
@@ -185,8 +240,6 @@ def index_packs(database: ObjectDatabase, backend: Backend, packs: Sequence[Seal
     segment = name(build_segment(packs))
     replaces = [old for old in plan_merge([*database.segments, segment]) if old is not segment]
     merged = name(merge_segments([*replaces, segment])) if replaces else None
-    store_segment(backend, merged or segment)
-    database.attach([pack.name for pack in packs], [merged or segment])
     return Sealed(
         packs=[pack.name for pack in packs],
         segment=segment,
@@ -196,6 +249,14 @@ def index_packs(database: ObjectDatabase, backend: Backend, packs: Sequence[Seal
         stored=sum(pack.length for pack in packs),
         raw=sum(pack.raw_length for pack in packs),
     )
+
+
+def store_index(database: ObjectDatabase, backend: Backend, sealed: Sealed) -> None:
+    """Make the segment of *sealed*, whose packs are in *backend*, durable, and readable through the *database*."""
+    segment = sealed.merged or sealed.segment
+    if segment is not None:
+        store_segment(backend, segment)
+        database.attach(sealed.packs, [segment])
 
 
 def store_segment(backend: Backend, segment: Segment) -> None:

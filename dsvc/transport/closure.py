@@ -145,17 +145,30 @@ class Closure:
                 self._add_page(child, before)
 
     def _add_entries(self, entries: Sequence[Entry]) -> None:
-        blobs: list[bytes] = []
-        for entry in entries:
-            if entry.extension is not None:
-                self.add(entry.extension)
-            if entry.blob is not None:
-                if self.add(entry.blob):
-                    blobs.append(entry.blob)
-            elif self._data and entry.size and entry.kind <= EntryKind.SYMLINK:
-                self.add(entry.digest)
-        self._add_blobs(blobs)
+        self._add_all([entry.extension for entry in entries if entry.extension is not None])
+        self._add_blobs(self._add_all([entry.blob for entry in entries if entry.blob is not None]))
+        if self._data:
+            self._add_all(
+                [
+                    entry.digest
+                    for entry in entries
+                    if entry.blob is None and entry.size and entry.kind <= EntryKind.SYMLINK
+                ]
+            )
         self._progress.advance(len(entries))
+
+    def _add_all(self, object_ids: Sequence[bytes]) -> list[bytes]:
+        """Do what `add` would for each of *object_ids*; return those that were not met before."""
+        if not object_ids:
+            return []
+        met, absent = self.marks.mark_all(object_ids, SEEN | WANTED if self._empty else SEEN)
+        for object_id, place in () if self._empty else met:
+            there = self.target.locate(object_id)
+            if there is not None:
+                self.relied.add(there.pack)
+            else:
+                self.marks.mark(place, WANTED)
+        return [object_id for object_id, _ in met] + [object_id for object_id in absent if self.add(object_id)]
 
     def _add_blobs(self, blobs: Iterable[bytes]) -> None:
         waiting = list(blobs)
@@ -165,6 +178,6 @@ class Closure:
                 blob = decode(Blob, data)
                 if not (blob.level or self._data):
                     continue
-                new = [item.id for item in blob.items if self.add(item.id)]
+                new = self._add_all([item.id for item in blob.items])
                 if blob.level:
                     waiting.extend(new)

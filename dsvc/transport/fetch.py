@@ -121,14 +121,14 @@ def _attempt(
             # Without data, all that has to come is in the copy by now.
             packs = there.backend if options.dry_run else packs
         found = prepare(
-            there,
+            there.objects,
+            packs,
             local.objects,
             state,
             values_of(updates),
-            progress,
+            progress=progress,
             data=options.data,
             data_of=options.data_of,
-            packs=packs,
             bring=None if options.dry_run else bring,
         )
         if options.dry_run:
@@ -156,7 +156,7 @@ def _attempt(
     def build(now: State) -> Sequence[RefChange] | None:
         nonlocal updates
         updates = _judge(local, there, now, wishes)
-        if not (found.tips.issuperset(values_of(updates)) and still_holds(there, found, now)):
+        if not (found.tips.issuperset(values_of(updates)) and still_holds(there.objects, found, now)):
             raise CollectedError(remote.name)
         return [*changes_of(updates), *changes_to(now, aliases), *later_infos(now, there.state()), *also(now)] or None
 

@@ -26,6 +26,7 @@ __all__ = [
     "RemoteRewoundError",
     "StoreGoneError",
     "check_position",
+    "copied",
     "forget_position",
     "known_state",
     "mirror",
@@ -104,10 +105,11 @@ def check_position(folder: Path, remote: str, log: Log | None) -> None:
 
 def mirror(folder: Path, backend: Backend) -> MirroredBackend:
     """Return *backend* with a copy in *folder* of what was read from it and never changes."""
-    return MirroredBackend(backend, _copy(folder), lambda key: key.startswith(_KEPT), _check)
+    return MirroredBackend(backend, copied(folder), lambda key: key.startswith(_KEPT), _check)
 
 
-def _copy(folder: Path) -> LocalBackend:
+def copied(folder: Path) -> LocalBackend:
+    """Return the copy of a remote's store, as far as there is one, in *folder*."""
     return LocalBackend(folder / _COPY)
 
 
@@ -124,7 +126,7 @@ def known_state(folder: Path) -> State | None:
     if known is None or known.checkpoint is None:
         return None
     with suppress(CorruptionError):
-        state = load_checkpoint(_copy(folder), CheckpointName(known.seq, known.checkpoint))
+        state = load_checkpoint(copied(folder), CheckpointName(known.seq, known.checkpoint))
         # Now rather than later: what is damaged in here is not the remote's fault.
         if state.hash == known.hash and all(len(table) >= 0 for table in state.tables):
             return state
@@ -138,7 +140,7 @@ def remember_position(folder: Path, log: Log, *, with_state: bool = False) -> No
     if known is not None and position == msgspec.structs.replace(known, checkpoint=None):
         return
     if with_state:
-        name, _ = write_checkpoint(_copy(folder), state)
+        name, _ = write_checkpoint(copied(folder), state)
         position = msgspec.structs.replace(position, checkpoint=name.hash)
     temporary = folder / f"{_FILE}.{os.getpid()}"
     try:

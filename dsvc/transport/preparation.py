@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import msgspec
 
 from dsvc.history.commits import Commits
-from dsvc.history.store import Store
 from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
@@ -59,30 +58,28 @@ def _had(objects: ObjectDatabase, state: State) -> list[ObjectId]:
 
 
 def prepare(
-    source: Store,
+    source: ObjectDatabase,
+    packs: Backend,
     target: ObjectDatabase,
     state: State,
     tips: Sequence[ObjectId],
-    progress: Progress = NO_PROGRESS,
     *,
+    progress: Progress = NO_PROGRESS,
     data: bool = True,
     data_of: ObjectId | None = None,
-    packs: Backend | None = None,
     bring: Bring | None = None,
 ) -> Preparation:
     """Find out what *target*, where the refs are those of *state*, lacks of what *source* has below *tips*.
 
-    Without *data*, what files contain is left out, but for the version *data_of*. What has to be sent is in *packs*, if
-    that is not the source's own backend. If there is a way to *bring* data to the target, that is done at once, and not
-    planned.
+    What has to be sent is in *packs*. Without *data*, what files contain is left out, but for the version *data_of*. If
+    there is a way to *bring* data to the target, that is done at once, and not planned.
 
     Raises:
         CorruptionError: Something is missing or damaged in *source*.
     """
-    objects = source.objects
-    missing = missing_there(objects, state, tips)
-    closure = _closure(objects, target, missing, tips, progress, data=data, data_of=data_of)
-    plan = make_plan(closure, packs or source.backend, bring, progress)
+    missing = missing_there(source, state, tips)
+    closure = _closure(source, target, missing, tips, progress, data=data, data_of=data_of)
+    plan = make_plan(closure, packs, bring, progress)
     return Preparation(state, frozenset(tips), missing, plan, closure.promised)
 
 
@@ -123,10 +120,10 @@ def _add_tip(closure: Closure, tip: ObjectId) -> None:
         closure.add(end)
 
 
-def still_holds(source: Store, preparation: Preparation, state: State) -> bool:
+def still_holds(source: ObjectDatabase, preparation: Preparation, state: State) -> bool:
     """Tell whether what *preparation* left out, because refs led to it, is still reachable in *state*."""
     before = {ref.value for ref in preparation.state.refs.values()}
     if before <= {ref.value for ref in state.refs.values()}:
         return True
-    now = missing_there(source.objects, state, sorted(preparation.tips))
+    now = missing_there(source, state, sorted(preparation.tips))
     return set(now.commits) <= set(preparation.missing.commits)

@@ -6,7 +6,8 @@ durable is found by the next one.
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from threading import Lock
 from typing import Final
 
@@ -25,20 +26,25 @@ from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.pack import DATA_PACK_SIZE
 from dsvc.odb.receive import PackReceiver
+from dsvc.odb.writer import Sealed
 from dsvc.progress import NO_PROGRESS, Progress
-from dsvc.storage.backend import Metered
+from dsvc.storage.backend import LocalFiles, Metered, interrupt
+from dsvc.transport.ahead import NOTHING_AHEAD, Ahead, looking_ahead
 from dsvc.transport.closure import MissingObjectError, peel
 from dsvc.transport.preparation import Preparation, prepare, still_holds
 from dsvc.transport.refspec import Refspec, UnknownSourceError, expand, find_ref
 from dsvc.transport.remote import Remote
 from dsvc.transport.tracking import changes_to, tracking_ref
-from dsvc.transport.transfer import requests_for, send
+from dsvc.transport.transfer import Sent, requests_for, send
 from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
 from dsvc.worktree.session import read_session
+from dsvc.worktree.workers import ALONE, Workers
 
 __all__ = ["PushRejectedError", "push"]
 
 _ATTEMPTS: Final = 5
+# Packs under way at once to a store behind a network, each of which is held in memory.
+_UPLOADS: Final = 3
 
 
 class _OutdatedError(ConflictError):
@@ -64,7 +70,7 @@ def push(
     also: Sequence[Wish] = (),
     mirror: bool = False,
     dry_run: bool = False,
-    threads: int = 1,
+    workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> Exchange:
     """Push *refspecs*, and remove the refs *delete* there.
@@ -79,25 +85,27 @@ def push(
         CommitUnknownError: Nobody can say whether the refs moved.
     """
     state = local.state()
-    before = _requests(remote)
     # Of what goes, only the remote knows whether it is a branch or a tag.
     delete = [*delete, *(refspec.target or "" for refspec in refspecs if not refspec.source)]
     wishes = [*_wishes(local, state, [refspec for refspec in refspecs if refspec.source], remote), *also]
-    if dry_run and not remote.is_store:
-        remote.check_creatable()
-        pushed = _dry_run(local, remote, None, wishes, progress)
-    else:
-        there = remote.open() if dry_run or (delete and not wishes) else remote.open_or_create()
-        if delete or mirror:
-            found = there.state()
-            if mirror:
-                published = {ref: value.value for ref, value in found.refs.items() if value.published}
-                wishes = [wish for wish in wishes if published.get(wish.target, wish.hex) == wish.hex]
-            wishes += [*_deletions(found, delete), *(_surplus(found, state) if mirror else ())]
-        if dry_run:
-            pushed = _dry_run(local, remote, there, wishes, progress)
+    # Before the remote is opened: processes are forked while nothing of it is here.
+    with _looking_ahead(local, remote, wishes, workers) as ahead:
+        before = _requests(remote)
+        if dry_run and not remote.is_store:
+            remote.check_creatable()
+            pushed = _dry_run(local, remote, None, wishes, progress)
         else:
-            pushed = _push(local, remote, there, wishes, threads=threads, progress=progress)
+            there = remote.open() if dry_run or (delete and not wishes) else remote.open_or_create()
+            if delete or mirror:
+                found = there.last_state()
+                if mirror:
+                    published = {ref: value.value for ref, value in found.refs.items() if value.published}
+                    wishes = [wish for wish in wishes if published.get(wish.target, wish.hex) == wish.hex]
+                wishes += [*_deletions(found, delete), *(_surplus(found, state) if mirror else ())]
+            if dry_run:
+                pushed = _dry_run(local, remote, there, wishes, progress)
+            else:
+                pushed = _push(local, remote, there, wishes, ahead=ahead, threads=workers.jobs, progress=progress)
     if not dry_run:
         _track(local, remote, pushed.updates)
         remote.remember()
@@ -105,6 +113,15 @@ def push(
     if pushed.rejected:
         raise PushRejectedError(pushed)
     return pushed
+
+
+def _looking_ahead(
+    local: Store, remote: Remote, wishes: Sequence[Wish], workers: Workers
+) -> AbstractContextManager[Ahead]:
+    # Of a folder, nothing has to be loaded, so two would only do the same work.
+    if remote.is_reached or remote.folder is None:
+        return nullcontext(NOTHING_AHEAD)
+    return looking_ahead(local.files.root, remote.folder, list(wishes), workers)
 
 
 def _requests(remote: Remote) -> int:
@@ -203,7 +220,7 @@ def _dry_run(local: Store, remote: Remote, there: Store | None, wishes: Sequence
     state = State.empty("") if there is None else there.state()
     updates = _judge(local, state, remote, wishes)
     objects = remote.empty_database() if there is None else there.objects
-    found = prepare(local, objects, state, values_of(updates), progress)
+    found = prepare(local.objects, local.backend, objects, state, values_of(updates), progress=progress)
     planned = _exchange(updates, found, sent=found.plan.stored)
     requests = requests_for(found.plan.packs) if isinstance(remote.backend, Metered) else 0
     return msgspec.structs.replace(planned, packs=found.plan.packs, requests=requests)
@@ -222,23 +239,29 @@ def _push(
     there: Store,
     wishes: Sequence[Wish],
     *,
+    ahead: Ahead,
     threads: int,
     progress: Progress,
 ) -> Exchange:
-    session = UploadSession(there.backend, there.context, process=os.getpid())
-    try:
-        for _ in range(_ATTEMPTS):
-            try:
-                pushed = _attempt(local, remote, there, wishes, session, threads=threads, progress=progress)
-            except (CollectedError, _OutdatedError) as error:
-                outdated = error
-            else:
-                session.finish()
-                return pushed
-        raise outdated
-    except BaseException as error:
-        session.fail(error)
-        raise
+    with ThreadPoolExecutor(1) as background:
+        session = UploadSession(there.backend, there.context, process=os.getpid(), background=background)
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    pushed = _attempt(
+                        local, remote, there, wishes, ahead=ahead, session=session, threads=threads, progress=progress
+                    )
+                except (CollectedError, _OutdatedError) as error:
+                    outdated = error
+                else:
+                    return pushed
+            raise outdated
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # Who pressed Ctrl-C does not wait for what is being told, but for the end of the story.
+                interrupt(there.backend)
+            session.fail(error)
+            raise
 
 
 class _Told:
@@ -273,34 +296,50 @@ def _attempt(
     remote: Remote,
     there: Store,
     wishes: Sequence[Wish],
-    session: UploadSession,
     *,
+    ahead: Ahead,
+    session: UploadSession,
     threads: int,
     progress: Progress,
 ) -> Exchange:
-    state = there.state()
+    state = there.last_state()
     updates = _judge(local, state, remote, wishes)
-    found = _prepare(local, there, state, values_of(updates), progress)
-    if not found.plan.is_empty:
+    found = ahead.preparation(state, values_of(updates))
+    made = NOTHING_AHEAD.packs if found is None else ahead.packs
+    found = found or _prepare(local, there, state, values_of(updates), progress)
+    if found.plan.is_empty:
+        sent = Sent(Sealed(), 0)
+    else:
         session.start({change.ref: change.new for change in changes_of(updates)}, found.plan.stored)
-    there.tidy()
-    receiver = PackReceiver(there.objects, there.backend, local.files.temporary, generation=state.last_sweep)
-    progress.start("push", size=found.plan.stored)
-    told = _Told(progress, session)
-    sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, progress=told)
-    progress.finish()
+        there.tidy()
+        receiver = PackReceiver(
+            there.objects,
+            there.backend,
+            local.files.temporary,
+            generation=state.last_sweep,
+            is_new=not remote.begin_sending(),
+        )
+        progress.start("push", size=found.plan.stored)
+        told = _Told(progress, session)
+        threads = threads if isinstance(there.backend, LocalFiles) else max(threads, _UPLOADS)
+        sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, made=made, progress=told)
+        progress.finish()
     words: list[RefChange] = []
 
     def build(now: State) -> Sequence[RefChange] | None:
         nonlocal updates, words
         updates = _judge(local, now, remote, wishes)
-        if not (found.tips.issuperset(values_of(updates)) and still_holds(local, found, now)):
+        if not (found.tips.issuperset(values_of(updates)) and still_holds(local.objects, found, now)):
             message = f"the remote {remote.name} changed, again and again, while this was pushed"
             raise _OutdatedError(message)
         words = _words(local, now, updates)
         return [*changes_of(updates), *words] or None
 
-    there.publish(build, [sent.sealed], relied=found.plan.relied)
+    # Meanwhile: a push that ends now, one way or the other, is started or said to have failed again if it was not well.
+    session.finish()
+    # Looked at when it was opened; should others have been faster since, nothing is lost but this one request.
+    there.publish(build, [sent.sealed], relied=found.plan.relied, at_once=True)
+    remote.end_sending()
     return msgspec.structs.replace(
         _exchange(updates, found, sent=sent.bytes), packs=len(sent.sealed.packs), described=len(words)
     )
@@ -320,11 +359,11 @@ def _prepare(local: Store, there: Store, state: State, tips: Sequence[ObjectId],
         MissingObjectError: Something is nowhere.
         OutOfReachError: The remote that has some of it cannot be reached.
     """
-    found = prepare(local, there.objects, state, tips, progress)
+    found = prepare(local.objects, local.backend, there.objects, state, tips, progress=progress)
     if found.promised and local.objects.promisor is not None:
         for object_id in local.objects.promisor.bring(found.promised, progress):
             raise MissingObjectError(object_id)
-        found = prepare(local, there.objects, state, tips, progress)
+        found = prepare(local.objects, local.backend, there.objects, state, tips, progress=progress)
     return found
 
 

@@ -1,6 +1,7 @@
 """A remote: another store, under the name that this repository knows it by."""
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,10 @@ from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.backend import Backend, Listing
 from dsvc.storage.faults import ReadOnlyRemoteError
-from dsvc.storage.local import LocalBackend
+from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.storage.mirror import MirroredBackend
 from dsvc.storage.settings import NO_SETTINGS, Settings, read_settings
-from dsvc.transport.address import CONTROL, has_worktree, open_backend, redact
+from dsvc.transport.address import CONTROL, check_address, folder_of, has_worktree, open_backend, redact
 from dsvc.transport.position import check_position, known_state, mirror, remember_position
 from dsvc.transport.probe import PROBE_PREFIX, is_probed, needs_probe, probe, remember_probe
 
@@ -37,6 +38,7 @@ __all__ = [
     "remote_folder",
 ]
 
+_SENDING: Final = "sending"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -113,16 +115,29 @@ def default_remote(config: Config, branch: str | None) -> str:
 class Remote(msgspec.Struct):
     """The store at *address*; *folder* remembers what is known of it, None for one without a name.
 
-    *settings* are those that *backend* was opened with.
+    *way* is its backend, or makes that when it is first needed, with *settings*: to load what reaches a store far away
+    takes half a second.
     """
 
     name: str
     address: str
-    backend: Backend
+    way: Backend | Callable[[], Backend]
     context: Context
     folder: Path | None = None
     settings: Settings = NO_SETTINGS
     _store: Store | None = None
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether there is a backend by now."""
+        return not callable(self.way)
+
+    @property
+    def backend(self) -> Backend:
+        """The store's backend."""
+        if callable(self.way):
+            self.way = self.way()
+        return self.way
 
     @property
     def origin(self) -> Backend:
@@ -241,6 +256,27 @@ class Remote(msgspec.Struct):
         """Return the database of a store that is still to be made."""
         return ObjectDatabase(self.backend)
 
+    def begin_sending(self) -> bool:
+        """Note that packs are being sent; tell whether some may be there already, of a push whose end was not noted."""
+        if self.folder is None:
+            return True
+        note = self.folder / _SENDING
+        try:
+            if note.exists():
+                return True
+            self.folder.mkdir(parents=True, exist_ok=True)
+            note.touch()
+        except OSError as error:
+            raise storage_error(error, f"write {note}") from error
+        return False
+
+    def end_sending(self) -> None:
+        """Note that all that was sent has come to its end."""
+        if self.folder is not None:
+            # A note that stays costs the next push some requests.
+            with suppress(OSError):
+                (self.folder / _SENDING).unlink(missing_ok=True)
+
     def remember(self) -> None:
         """Remember how far the remote's log has been read."""
         if self.folder is not None and self._store is not None:
@@ -263,7 +299,10 @@ def find_remote(config: Config, control: Path, name: str, context: Context) -> R
     if address is None:
         raise RemoteNotFoundError(name)
     folder, settings = remote_folder(control, name), read_settings(config, name, context.environment)
-    backend = open_backend(address, base_folder(control), settings)
-    if not isinstance(backend, LocalBackend):
-        backend = mirror(folder, backend)
-    return Remote(name, address, backend, context, folder, settings)
+    base = base_folder(control)
+
+    def reach() -> Backend:
+        return mirror(folder, open_backend(address, base, settings))
+
+    is_far = folder_of(check_address(address), base) is None
+    return Remote(name, address, reach if is_far else open_backend(address, base, settings), context, folder, settings)

@@ -9,6 +9,8 @@ staged once and taken back, ever leaves its store.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Semaphore
 from typing import Final
 
 import msgspec
@@ -18,18 +20,18 @@ from dsvc.model.ids import ID_LENGTH, Kind
 from dsvc.odb import frame
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.marks import WANTED
-from dsvc.odb.pack import DATA_PACK_SIZE, METADATA_PACK_SIZE
+from dsvc.odb.pack import DATA_PACK_SIZE, METADATA_PACK_SIZE, SealedPack
 from dsvc.odb.pack_reader import StoredPack, check_frame, frame_bytes, open_pack
 from dsvc.odb.receive import PackReceiver
-from dsvc.odb.writer import Sealed
+from dsvc.odb.writer import PackMaker, Sealed
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
 from dsvc.transport.closure import Closure, MissingObjectError
 
-__all__ = ["Bring", "Plan", "Sent", "make_plan", "requests_for", "send"]
+__all__ = ["Bring", "Plan", "Sent", "make_packs", "make_plan", "requests_for", "send"]
 
-# What a push asks besides: config, entries, whether there is a next one, a segment, the entry, and its session.
-_FIXED_REQUESTS: Final = 9
+# What a push asks besides: the store, its last entry and the next one, a segment, the entry, and its session.
+_FIXED_REQUESTS: Final = 7
 
 # Smaller packs and frames are put together, or a store of many small pushes would have as many files.
 _SMALL_PACK: Final = 4
@@ -71,8 +73,8 @@ class Plan(msgspec.Struct):
 
 
 def requests_for(packs: int) -> int:
-    """Return about how many requests it takes to send *packs* packs: each is looked for, and sent."""
-    return 2 * packs + _FIXED_REQUESTS
+    """Return about how many requests it takes to send *packs* packs."""
+    return packs + _FIXED_REQUESTS
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -158,16 +160,16 @@ def _wanted_of_frames(closure: Closure, plan: Plan) -> dict[str, dict[int, int]]
     for segment, flags in zip(marks.segments, marks.flags, strict=True):
         rows = list(segment.frame_rows())
         sizes = [0] * len(rows)
-        for row, flag in enumerate(flags):
+        for frame_number, length, flag in zip(segment.frame_numbers(), segment.lengths(), flags, strict=True):
             if flag & WANTED:
-                sizes[segment.frame_of(row)] += segment.length_of(row)
-                plan.count += 1
+                sizes[frame_number] += length
         for (pack, offset, stored, raw, _), size in zip(rows, sizes, strict=True):
             if size:
                 plan.stored += stored * size // max(1, raw)
                 frames = found.setdefault(segment.packs[pack], {})
                 frames[offset] = frames.get(offset, 0) + size
         plan.raw += sum(sizes)
+    plan.count = marks.count(WANTED)
     return found
 
 
@@ -210,10 +212,32 @@ def _objects_of(closure: Closure, anew: set[tuple[str, int]]) -> dict[int, list[
     marks = closure.marks
     for segment, flags in zip(marks.segments, marks.flags, strict=True) if anew else ():
         chosen = [(segment.packs[pack], offset) in anew for pack, offset, *_ in segment.frame_rows()]
-        for row, flag in enumerate(flags):
-            if flag & WANTED and chosen[segment.frame_of(row)]:
+        for row, (frame_number, flag) in enumerate(zip(segment.frame_numbers(), flags, strict=True)):
+            if flag & WANTED and chosen[frame_number]:
                 objects[segment.location(row).kind].append(segment.id_of(row))
     return dict(objects)
+
+
+def make_packs(
+    plan: Plan, source: ObjectDatabase, origin: Backend, *, temporary: Callable[[], Path], generation: int
+) -> list[SealedPack] | None:
+    """Return packs of the frames and objects in *plan*, in files that *temporary* names; None if there are many.
+
+    Those are better made while others are sent.
+
+    Raises:
+        CorruptionError: Something is not what its id says.
+    """
+    if plan.stored - sum(pack.length for pack in plan.whole) > DATA_PACK_SIZE:
+        return None
+    maker = PackMaker(temporary, generation)
+    try:
+        _send_frames(plan.frames, origin, maker, NO_PROGRESS)
+        _send_objects(plan.objects, source, maker, NO_PROGRESS)
+        return maker.finish()
+    except BaseException:
+        maker.discard()
+        raise
 
 
 def send(
@@ -224,52 +248,64 @@ def send(
     *,
     threads: int = 1,
     link: bool = False,
+    made: Callable[[], list[SealedPack] | None] = lambda: None,
     progress: Progress = NO_PROGRESS,
 ) -> Sent:
     """Bring what *plan* names from *source*, whose packs are in *origin*, to *receiver*.
 
+    *made* may return packs that were made of its frames and objects, whose files go from where they are.
+
     Raises:
         CorruptionError: Something is not what its id says; it is not brought.
     """
-    try:
-        sent = _send_packs(plan.whole, origin, receiver, threads=threads, link=link, progress=progress)
-        sent += _send_frames(plan.frames, origin, receiver, progress)
-        sent += _send_objects(plan.objects, source, receiver, progress)
-        sealed = receiver.finish()
-    except BaseException:
-        receiver.discard()
-        raise
-    return Sent(sealed, sent)
+    known, failed = Semaphore(0), Event()
 
-
-def _send_packs(
-    packs: list[StoredPack],
-    origin: Backend,
-    receiver: PackReceiver,
-    *,
-    threads: int,
-    link: bool,
-    progress: Progress,
-) -> int:
     def copy(pack: StoredPack) -> int:
-        sent = receiver.copy(origin, pack, link=link)
+        if failed.is_set():
+            known.release()
+            return 0
+        try:
+            sent = receiver.copy(origin, pack, link=link, verified=known.release)
+        except BaseException:
+            failed.set()
+            raise
         progress.advance(size=pack.length)
         return sent
 
-    if threads <= 1 or len(packs) <= 1:
-        return sum(map(copy, packs))
-    # Hashing, decompressing, reading and writing all release the interpreter.
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            return sum(pool.map(copy, sorted(packs, key=lambda pack: -pack.length)))
-        except BaseException:
-            # Leaving the pool waits for its threads, and they may wait for a network.
-            interrupt(origin, receiver.backend)
-            raise
+    try:
+        # Hashing, decompressing, reading and writing all release the interpreter.
+        with ThreadPoolExecutor(threads) as receiver.pool:
+            try:
+                copies = [
+                    receiver.pool.submit(copy, pack) for pack in sorted(plan.whole, key=lambda pack: -pack.length)
+                ]
+                packs = made()
+                if packs is None:
+                    sent = _send_frames(plan.frames, origin, receiver, progress)
+                    sent += _send_objects(plan.objects, source, receiver, progress)
+                else:
+                    receiver.take(packs)
+                    sent = sum(pack.length for pack in packs)
+                    progress.advance(size=sent)
+                for _ in copies:
+                    known.acquire()
+                sealed = receiver.finish(lambda: [each.result() for each in copies])
+            except BaseException:
+                # Leaving the pool waits for its threads, and they may wait for a network.
+                receiver.pool.shutdown(wait=False, cancel_futures=True)
+                interrupt(origin, receiver.backend)
+                raise
+    except BaseException:
+        receiver.discard()
+        raise
+    return Sent(sealed, sent + sum(each.result() for each in copies))
 
 
 def _send_frames(
-    frames: Iterable[tuple[StoredPack, list[int]]], origin: Backend, receiver: PackReceiver, progress: Progress
+    frames: Iterable[tuple[StoredPack, list[int]]],
+    origin: Backend,
+    receiver: PackReceiver | PackMaker,
+    progress: Progress,
 ) -> int:
     sent = 0
     for pack, numbers in frames:
@@ -290,7 +326,7 @@ def _send_frames(
 
 
 def _send_objects(
-    objects: dict[int, list[bytes]], source: ObjectDatabase, receiver: PackReceiver, progress: Progress
+    objects: dict[int, list[bytes]], source: ObjectDatabase, receiver: PackReceiver | PackMaker, progress: Progress
 ) -> int:
     sent = 0
     for kind, ids in objects.items():
