@@ -243,3 +243,23 @@ def test_what_is_said_goes_with_a_switch_and_with_a_sync(call_dsvc: RunDsvc, fol
     (source / "new").write_text("new")
     call_dsvc("sync", source, "--branch", "main", cwd=folder)
     assert said(call_dsvc, folder, "main") == {"a": 1}
+
+
+def test_a_merge_says_what_both_sides_have_said(call_dsvc: RunDsvc, folder: Path) -> None:
+    call_dsvc("meta", "set", "both=0", "gone=1", cwd=folder)
+    call_dsvc("commit", "-qm", "base", cwd=folder)
+    call_dsvc("switch", "-q", "-c", "side", cwd=folder)
+    call_dsvc("meta", "set", "both=side", "side=1", "gone:=null", cwd=folder)
+    (folder / "new").write_text("new")
+    call_dsvc("add", "new", cwd=folder)
+    call_dsvc("commit", "-qm", "side", cwd=folder)
+    call_dsvc("switch", "-q", "main", cwd=folder)
+    call_dsvc("meta", "set", "both=main", "main=1", cwd=folder)
+    call_dsvc("commit", "-qm", "main", cwd=folder)
+
+    call_dsvc("meta", "set", "staged=1", cwd=folder)
+    assert "metadata is staged" in call_dsvc("merge", "side", cwd=folder, code=5).stderr
+    call_dsvc("reset", "-q", cwd=folder)
+    call_dsvc("merge", "-q", "-m", "merge", "side", cwd=folder)
+
+    assert said(call_dsvc, folder, "HEAD") == {"both": "main", "main": 1, "side": 1}

@@ -8,6 +8,7 @@ from dsvc.history.metadata import (
     assignment,
     find,
     flat,
+    merged,
     parse_condition,
     patched,
     removal,
@@ -36,6 +37,25 @@ def test_patches_do_what_the_rfc_shows(value: JsonObject, patch: JsonObject, res
 
     assert patched(value, patch) == result
     assert repr(value) == before
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "result"),
+    [
+        ({"a": 1}, {"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 1}, {"a": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 3}, {"a": 2}),
+        ({"a": 1, "b": 1}, {"a": 1}, {"b": 1}, {}),
+        ({"a": 1}, {"a": 2}, {}, {"a": 2}),
+        ({}, {"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"o": {"x": 1, "y": 1}}, {"o": {"x": 2, "y": 1}}, {"o": {"x": 1}}, {"o": {"x": 2}}),
+        ({"o": {"x": 1}}, {"o": {"x": 1}}, {"o": 5}, {"o": 5}),
+    ],
+)
+def test_what_both_sides_changed_comes_together_key_by_key(
+    base: JsonObject, ours: JsonObject, theirs: JsonObject, result: JsonObject
+) -> None:
+    assert merged(base, ours, theirs) == result
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ _HINTS: Final[dict[str, str]] = {
     "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
     "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
+    "StagedMetadataError": "commit it before, or give it up with `dsvc reset`",
     "StagedChangesError": "commit them first, or unstage them with `dsvc restore --staged`",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
     "TargetExistsError": "choose another name; to overwrite an archive, use `--force`",

@@ -11,8 +11,11 @@ from operator import eq, ge, gt, le, lt
 from typing import Any, Final
 
 from dsvc.errors import InvalidInputError, NotFoundError
+from dsvc.history.commits import Commits
+from dsvc.history.walk import merge_bases
 from dsvc.model.canonical_json import Json, JsonObject, decode_canonical, encode_canonical
 from dsvc.model.commit import Commit
+from dsvc.model.ids import ObjectId
 
 __all__ = [
     "BadAssignmentError",
@@ -25,6 +28,8 @@ __all__ = [
     "flat",
     "inherited",
     "literal",
+    "merged",
+    "merged_metadata",
     "parse_condition",
     "patched",
     "removal",
@@ -76,6 +81,31 @@ def commit_meta(commit: Commit) -> JsonObject:
 def inherited(commit: Commit | None) -> str:
     """Return the metadata of a version that follows *commit*: what people say, and not what programs found."""
     meta = {} if commit is None else commit_meta(commit)
+    return encode_canonical({"meta": meta} if meta else {})
+
+
+def merged(base: JsonObject, ours: JsonObject, theirs: JsonObject) -> JsonObject:
+    """Return *ours* with what *theirs* changed since *base*, key by key; where both changed one, ours stays."""
+    result: JsonObject = {}
+    for key in ours.keys() | theirs.keys():
+        before, mine, other = base.get(key), ours.get(key), theirs.get(key)
+        if isinstance(mine, dict) and isinstance(other, dict):
+            chosen: Json = merged(before if isinstance(before, dict) else {}, mine, other)
+        else:
+            chosen = other if mine == before else mine
+        if chosen is not None:
+            result[key] = chosen
+    return result
+
+
+def merged_metadata(commits: Commits, ours: ObjectId, heads: Iterable[ObjectId]) -> str:
+    """Return the metadata of a version that *heads* are merged into, which was *ours*."""
+    mine = commits.get(ours)
+    meta = commit_meta(mine)
+    for head in heads:
+        bases = merge_bases(commits, ours, head)
+        base = commit_meta(commits.get(bases[0])) if bases else {}
+        meta = merged(base, meta, commit_meta(commits.get(head)))
     return encode_canonical({"meta": meta} if meta else {})
 
 

@@ -9,7 +9,7 @@ from dsvc.errors import ConflictError, NotFoundError
 from dsvc.history.commits import Commits, new_commit
 from dsvc.history.merge import Conflict
 from dsvc.history.merge_heads import Head, MergerOf, Strategy, independent_heads, join_heads
-from dsvc.history.metadata import inherited
+from dsvc.history.metadata import merged_metadata
 from dsvc.history.tree import Tree
 from dsvc.history.walk import ahead_behind, is_ancestor
 from dsvc.log.entry import RefChange
@@ -187,7 +187,7 @@ def _join(
         joined.tree,
         [old, *merged],
         message,
-        metadata=inherited(commits.get(old)),
+        metadata=merged_metadata(commits, old, [head.commit for head in heads]),
     )
     if options.commits and merged and not joined.conflicts:
         new = outcome.write_commit(made)

@@ -26,7 +26,7 @@ from dsvc.worktree.unmerged import write_stages
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Outcome", "StagedChangesError", "refuse_staged"]
+__all__ = ["Outcome", "StagedChangesError", "StagedMetadataError", "refuse_staged"]
 
 _SHOWN = 10
 
@@ -41,14 +41,23 @@ class StagedChangesError(ConflictError):
         self.paths = list(paths)
 
 
+class StagedMetadataError(ConflictError):
+    """What people say of the next version is staged, and would be said of this one instead."""
+
+    def __init__(self) -> None:
+        super().__init__("metadata is staged, which would be said of what is to be committed now")
+
+
 def refuse_staged(worktree: Worktree, state: State) -> None:
     """Do nothing, if nothing is staged, nothing unfinished and no checkout was cut short.
 
     Raises:
-        StagedChangesError, UnfinishedError, SwitchInterruptedError: So it is.
+        StagedChangesError, StagedMetadataError, UnfinishedError, SwitchInterruptedError: So it is.
     """
     session = worktree.session(state)
     refuse_unfinished(session)
+    if session.metadata:
+        raise StagedMetadataError
     if session.staged is not None:
         raise StagedChangesError(
             [one.path for one in diff_trees(worktree.head_tree(state), worktree.staged_tree(state))]
