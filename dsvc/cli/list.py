@@ -12,7 +12,7 @@ from dsvc.cli.place import Place, open_place
 from dsvc.history.catalog import CatalogEntry, read_catalog
 from dsvc.history.diff import diff_trees
 from dsvc.history.numbers import version_key, version_order
-from dsvc.log.refs import short_name
+from dsvc.log.refs import TAGS, short_name
 from dsvc.log.sessions import Session, read_sessions
 from dsvc.worktree.worktree import Worktree
 
@@ -145,7 +145,7 @@ def show(
         raise UsageError(text)
     place, patterns = open_place(words)
     chosen = wanted._replace(patterns=(*wanted.patterns, *patterns))
-    rows = [row for row in _rows(place, long=long) if _is_wanted(row, chosen)]
+    rows = [row for row in _rows(place, chosen, long=long) if _is_wanted(row, chosen)]
     if sort is not None:
         rows.sort(key=_KEYS[sort])
     if reverse:
@@ -174,16 +174,20 @@ _KEYS: Final[dict[str, Callable[[Row], tuple[object, ...]]]] = {
 
 
 def _is_wanted(row: Row, wanted: Filter) -> bool:
-    record, name, kind = row.record, row.name, row.record["kind"]
-    if wanted.kinds and ("version" if kind == "version" else "dataset") not in wanted.kinds:
+    record = row.record
+    if not _has_name(row.name, wanted, is_version=record["kind"] == "version"):
         return False
     if wanted.states and record["state"] not in wanted.states:
         return False
     if record.get("archived") and not wanted.archived:
         return False
-    if wanted.project is not None and not name.startswith(f"{wanted.project.strip('/')}/"):
+    return not wanted.tags or any(fnmatchcase(version, tag) for version in row.versions for tag in wanted.tags)
+
+
+def _has_name(name: str, wanted: Filter, *, is_version: bool) -> bool:
+    if wanted.kinds and ("version" if is_version else "dataset") not in wanted.kinds:
         return False
-    if wanted.tags and not any(fnmatchcase(version, tag) for version in row.versions for tag in wanted.tags):
+    if wanted.project is not None and not name.startswith(f"{wanted.project.strip('/')}/"):
         return False
     return not wanted.patterns or any(_matches(name, pattern) for pattern in wanted.patterns)
 
@@ -198,12 +202,15 @@ def _is_glob(pattern: str) -> bool:
     return bool(set(pattern) & set("*?["))
 
 
-def _rows(place: Place, *, long: bool) -> Iterator[Row]:
+def _rows(place: Place, wanted: Filter, *, long: bool) -> Iterator[Row]:
+    def is_wanted(ref: str) -> bool:
+        return _has_name(short_name(ref), wanted, is_version=ref.startswith(TAGS))
+
     if place.worktree is not None:
         yield from _draft(place.worktree, place)
     for session in read_sessions(place.store.backend, place.state):
         yield from _uploads(session)
-    for entry in read_catalog(place.store, place.state):
+    for entry in read_catalog(place.store, place.state, is_wanted):
         yield entry_row(entry, long=long)
 
 

@@ -1,6 +1,6 @@
 """The catalogue of a store: its datasets, which are branches, and its versions, which are tags."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -79,8 +79,12 @@ class CatalogEntry(msgspec.Struct, frozen=True):
         return "published" if self.is_published else "final"
 
 
-def read_catalog(store: Store, state: State) -> Iterator[CatalogEntry]:
+def read_catalog(
+    store: Store, state: State, is_wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[CatalogEntry]:
     """Yield the datasets and then the versions of *store* in *state*: by name, and the versions of one as numbers.
+
+    Of the refs, only those that are *is_wanted*, by their full names, are looked at.
 
     Tags that name no version, and those whose version is not here, are left out. Each commit is read once, and many of
     them together.
@@ -89,11 +93,11 @@ def read_catalog(store: Store, state: State) -> Iterator[CatalogEntry]:
         CorruptionError: A commit is missing or damaged.
     """
     refs = sorted(state.refs)
-    heads = {ref: ObjectId.from_hex(state.refs[ref].value) for ref in refs if ref.startswith(HEADS)}
-    tags = {ref: ObjectId.from_hex(state.refs[ref].value) for ref in refs if ref.startswith(TAGS)}
     # What was published before a dataset was renamed is called by its old name.
+    tags = [ref for ref in refs if ref.startswith(TAGS)]
     named = {ref: parts for ref in tags if (parts := split_version(short_name(ref))) is not None}
-    tags = dict(sorted(tags.items(), key=lambda item: _place(item[0], named.get(item[0]))))
+    wanted_tags = sorted(filter(is_wanted, tags), key=lambda ref: _place(ref, named.get(ref)))
+    heads = [ref for ref in refs if ref.startswith(HEADS) and is_wanted(ref)]
     current = {name: current_name(state, name) for name in {name for name, _ in named.values()}}
     versions: dict[str, dict[str, str]] = {}
     for ref, (name, version) in named.items():
@@ -101,7 +105,7 @@ def read_catalog(store: Store, state: State) -> Iterator[CatalogEntry]:
             versions.setdefault(current[name], {})[version] = ref
     infos = {name: read_info(state, name) for name in {*current.values(), *map(short_name, heads)}}
     commits = Commits(store.objects)
-    for some in _batches(heads):
+    for some in _batches(state, heads):
         commits.load(some.values())
         for ref, commit_id in some.items():
             name = short_name(ref)
@@ -112,7 +116,7 @@ def read_catalog(store: Store, state: State) -> Iterator[CatalogEntry]:
             yield CatalogEntry(
                 ref, commit_id, commit, dataset=name, info=infos[name], versions=known, latest=highest(published)
             )
-    for some in _batches(tags):
+    for some in _batches(state, wanted_tags):
         for ref, commit_id, tag in _ends(store, commits, some):
             dataset = current[named[ref][0]] if ref in named else None
             info = infos[dataset] if dataset is not None else None
@@ -176,7 +180,8 @@ def _load(commits: Commits, commit_ids: Sequence[ObjectId]) -> None:
         _load(commits, commit_ids[middle:])
 
 
-def _batches(values: dict[str, ObjectId]) -> Iterator[dict[str, ObjectId]]:
-    remaining = iter(values.items())
-    while batch := dict(islice(remaining, _AT_ONCE)):
-        yield batch
+def _batches(state: State, refs: Iterable[str]) -> Iterator[dict[str, ObjectId]]:
+    """Yield the values of *refs*, some at once."""
+    remaining = iter(refs)
+    while batch := list(islice(remaining, _AT_ONCE)):
+        yield {ref: ObjectId.from_hex(state.refs[ref].value) for ref in batch}
