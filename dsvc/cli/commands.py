@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "log": Entry("examine", "Show the commits"),
     "graph": Entry("examine", "Show what versions were made from, and what was made from them"),
     "list": Entry("examine", "List the datasets and versions"),
+    "search": Entry("examine", "Search for versions"),
     "show": Entry("examine", "Show a commit, a tag, or the content of a file"),
     "diff": Entry("examine", "Show changes between files, what is staged, and versions"),
     "compare": Entry("examine", "Show how two versions differ, in numbers"),

@@ -60,7 +60,10 @@ class Filter(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is shown of one thing: as text, and as JSON. *versions* are those of a dataset, or itself."""
+    """What is shown of one thing: as text, and as JSON. *versions* are those of a dataset, or itself.
+
+    What is *below* are lines that follow.
+    """
 
     name: str
     state: str
@@ -70,6 +73,7 @@ class Row(NamedTuple):
     what: str
     record: dict[str, object]
     versions: Sequence[str] = ()
+    below: Sequence[str] = ()
 
 
 def command(
@@ -343,3 +347,5 @@ def print_rows(rows: Sequence[Row], room: int | None = None) -> None:
         cells = (f"{text:{width}}" for text, width in zip(texts, widths, strict=True) if width)
         line = f"{'  '.join(cells)}  {row.what}".rstrip()
         console.out(line if room is None or len(line) <= room else f"{line[: room - 1]}…")
+        for text in row.below:
+            console.out(f"    {text}")
