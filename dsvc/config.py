@@ -142,6 +142,21 @@ _ALL_KEYS: Final = (
         "DSVC_CACHE_SHARED",
         kind=bool,
     ),
+    Key(
+        "use.record",
+        False,  # noqa: FBT003 (the default of a flag)
+        "Whether it is told on the remote what `dsvc use` and `dsvc get @ALIAS` use; see dsvc-use(1).",
+        "DSVC_RECORD_USE",
+        kind=bool,
+    ),
+    Key("use.run-name", None, "What the work is called that uses it, where that is told.", "DSVC_RUN_NAME"),
+    Key(
+        "use.record-host",
+        False,  # noqa: FBT003 (the default of a flag)
+        "Whether the machine is told, too.",
+        "DSVC_RECORD_HOST",
+        kind=bool,
+    ),
     Key("remote.*.url", None, "Where a remote's store is; see dsvc-remotes(7)."),
     Key("remote.*.endpoint", None, "The URL of the service, where it is not the vendor's own."),
     Key("remote.*.region", None, "The region of the bucket."),

@@ -23,6 +23,7 @@ from dsvc.log.entry import CheckpointName, decode_entry
 from dsvc.log.log import Log
 from dsvc.log.sessions import UploadState, decode_upload, encode_upload
 from dsvc.log.store import decode_store
+from dsvc.log.uses import decode_use, encode_use
 from dsvc.log.verify import verify_log
 from dsvc.maintenance.findings import Severity
 from dsvc.maintenance.fsck import fsck
@@ -76,7 +77,7 @@ def stated(name: str, word: str) -> str:
 def test_the_manual_has_the_examples_that_are_checked_here() -> None:
     checked = set(re.findall(r'"([a-z]+(?:-[a-z]+)*)"', Path(__file__).read_text("utf-8")))
 
-    assert len(examples()) == 23
+    assert len(examples()) == 24
     assert set(examples()) <= checked
 
 
@@ -209,6 +210,21 @@ class TestExamples:
 
         assert store.state().value(SESSION_REF) == text == session.encode()
         assert session.staged == json.loads(text)["staged"]
+
+
+def test_the_record_of_a_use() -> None:
+    text = examples()["use"][0].encode()
+
+    use = decode_use(text)
+
+    assert use is not None
+    assert encode_use(use) == text
+    assert (use.name, use.who, use.run, use.url) == (
+        "vision/images@1.0",
+        "ada",
+        "train-7",
+        "https://runs.example.org/7",
+    )
 
 
 def test_the_record_of_an_upload() -> None:

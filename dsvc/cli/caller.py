@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from dsvc.datasets.uses import Caller, Process
 from dsvc.storage.temporary import this_host
 
-__all__ = ["arguments_of", "program", "read_caller"]
+__all__ = ["arguments_of", "read_caller"]
 
 _PROC: Final = Path("/proc")
 _SHELLS: Final = frozenset(
@@ -30,22 +30,21 @@ class _Status(NamedTuple):
     terminal: int
 
 
-def read_caller() -> Caller:
-    """Return who called, as `dsvc.datasets.uses` asks it."""
-    return Caller(_machine(), tuple(program()), os.environ.get("DSVC_RUN") or None, _is_alive)
+def read_caller(*, itself: bool = False) -> Caller:
+    """Return who called, as `dsvc.datasets.uses` asks it.
 
-
-def program() -> list[Process]:
-    """Return the processes above this one that are one program with it, the nearest first.
-
-    They are those of the same session, up to a shell that somebody types at.
+    They are the processes of the same session above this one, the nearest first, up to a shell that somebody types at;
+    with *itself*, this one is the first of them.
     """
-    return [status.process for status in _above()]
+    own = _status(os.getpid())
+    above = [] if own is None else [status.process for status in _above(own)]
+    processes = [own.process, *above] if own is not None and itself else above
+    return Caller(_machine(), tuple(processes), os.environ.get("DSVC_RUN") or None, _is_alive)
 
 
-def _above() -> Iterator[_Status]:
-    below = own = _status(os.getpid())
-    while own is not None and below is not None and below.process.number != own.session:
+def _above(own: _Status) -> Iterator[_Status]:
+    below = own
+    while below.process.number != own.session:
         above = _status(below.parent)
         if above is None or above.session != own.session or _is_typed_at(above, below):
             return

@@ -71,6 +71,7 @@ _HINTS: Final[dict[str, str]] = {
     "what is not there yet is refused too",
     "BucketNotFoundError": "dsvc makes no buckets: make it with the vendor's tools, or correct the address",
     "BareRepositoryError": "to work on files, clone it: `dsvc clone ADDRESS FOLDER`",
+    "AliasNotFoundError": "`dsvc use` shows those that there are",
     "BusyError": "another dsvc is at work here; wait for it, then try again",
     "CorruptionError": _FSCK,
     "CredentialsExpiredError": "log in again, then run the same command again; nothing was lost",

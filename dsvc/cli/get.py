@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import msgspec
 
 from dsvc.cli import console
+from dsvc.cli.aliases import path_within, what_is_meant
 from dsvc.cli.errors import Failure, UsageError, exit_code
 from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import AnyLinks, Jobs, Json, Quiet, Verbose, argument, option
@@ -18,7 +19,7 @@ from dsvc.cli.session import make_context, now, record_use
 from dsvc.cli.user_cache import cache_keep, cache_limit, open_cache, open_source, surroundings
 from dsvc.cli.workers import workers
 from dsvc.config import Config
-from dsvc.datasets.address import Address, parse_address
+from dsvc.datasets.address import parse_address
 from dsvc.datasets.evict import evict
 from dsvc.datasets.get import Changed, Wanted, find_wanted, get, parse_changed
 from dsvc.datasets.link_policy import read_policy
@@ -28,12 +29,9 @@ from dsvc.datasets.parts import Part, parse_part
 from dsvc.datasets.selection import Selection, clean_paths
 from dsvc.datasets.source import RemoteSource, Source, Version
 from dsvc.datasets.to_folder import OccupiedError, get_to
-from dsvc.datasets.user_cache import UserCache
 from dsvc.errors import NoSpaceError
 from dsvc.model.paths import quote_path
 from dsvc.odb.objects import OutOfReachError
-from dsvc.progress import Progress
-from dsvc.repository import NotARepositoryError
 from dsvc.storage.faults import UnreachableError
 from dsvc.transport.position import OtherStoreError, RemoteRewoundError
 
@@ -95,6 +93,9 @@ def command(
     runs, the folder stays where it is, whatever is evicted, and the exit status is its own. Without one, the folder
     stays for the time of `cache.keep`, a day by default, and longer if it is pinned; see dsvc-cache(1).
 
+    `@ALIAS` is the version that the code here uses under that name, as its `dsvc.lock` or the environment says; see
+    dsvc-use(1).
+
     Examples:
         $ dsvc get vision/imagenet@1.2.0
         $ python train.py --data $(dsvc get s3://bucket/images#train@latest)
@@ -115,7 +116,7 @@ def command(
         dsvc-cache(1), dsvc-checkout(1), dsvc-cat(1), dsvc-revisions(7), dsvc-remotes(7)
     """
     console.set_quiet(quiet)
-    what = parse_address(address)
+    what, target = what_is_meant(parse_address(address))
     if to is None and (copy or link or overwrite):
         message = "`--copy`, `--link` and `--overwrite` are for a folder of your own"
         raise UsageError(message, hint="to name it, use `--to DIR`")
@@ -125,15 +126,30 @@ def command(
     if what.path and paths:
         message = "give `:PATH`, or paths, not both"
         raise UsageError(message)
+    if target is not None and target.folder is not None:
+        if to is not None or paths or part is not None or changed is not None:
+            message = f"`{address}` is the folder {target.folder} here, and can only be used as it is"
+            raise UsageError(message, hint=f"unset {target.variable}")
+        path = path_within(target.folder, what.path)
+        if words is not None:
+            return _run(words, path, None)
+        if json:
+            console.out_json({**console.json_path(os.fsencode(path)), "commit": None})
+        else:
+            console.out(str(path))
+        return 0
     selection = Selection(clean_paths([what.path] if what.path else paths), part=part)
     config, control = surroundings()
     cache, limit, keep = open_cache(config), cache_limit(config), cache_keep(config)
     asking = None if offline else _links(config, None if what.store else control, anything=any_links)
     with ExitStack() as stack:
         with progress_bar() as progress:
-            source = _source(cache, what, offline=offline, progress=progress)
+            source = open_source(cache, what.store, offline=offline, progress=progress)
             with _hints(source, offline=offline):
                 wanted = find_wanted(source, what.version, selection, changed)
+                if target is not None:
+                    version = msgspec.structs.replace(wanted.version, name=target.name)
+                    wanted = msgspec.structs.replace(wanted, name=target.name, version=version)
                 _tell_age(source, wanted.version, offline=offline)
                 means = Means(cache, source, asking, workers(config, jobs), progress)
                 if to is None:
@@ -147,7 +163,11 @@ def command(
             console.say(f"the files of {quote_path(os.fsencode(to))} are copies: links to the cache cannot be there")
         if limit is not None and not shown.was_there:
             evict(cache, limit, keep=keep, automatic=True)
-        record_use(wanted.version.name, wanted.version.commit_id, place=source.place)
+        record_use(wanted.version.name, wanted.version.commit_id, place=source.place, itself=words is not None)
+        if target is not None and config.flag("use.record"):
+            from dsvc.cli.use_record import record_targets
+
+            record_targets([target], run=None, url=None)
         path = shown.path_of(what.path)
         if verbose:
             _say(wanted, shown)
@@ -158,15 +178,6 @@ def command(
         else:
             console.out(str(path))
     return 0
-
-
-def _source(cache: UserCache, what: Address, *, offline: bool, progress: Progress) -> Source:
-    try:
-        with remote_hints(what.store or ""):
-            return open_source(cache, what.store, offline=offline, progress=progress)
-    except NotARepositoryError as error:
-        hint = "to get something from a store, write `REMOTE#NAME`: a remote's name or its address, and what is in it"
-        raise Failure(str(error), code=exit_code(error), hint=hint) from error
 
 
 def _links(config: Config, control: Path | None, *, anything: bool) -> Links:

@@ -9,11 +9,10 @@ from dsvc.cli.commit_text import decorations
 from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, argument, option
+from dsvc.cli.version_names import dataset_of, version_names
 from dsvc.history.catalog import read_catalog
 from dsvc.history.graph import Graph
 from dsvc.history.lineage import Version, nearest_names, read_lineage, select
-from dsvc.history.versions import split_version
-from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.model.commit import Commit
 from dsvc.model.ids import Kind, ObjectId
 
@@ -145,7 +144,7 @@ def _nodes(
     )
     if starts is not None:
         lineage = select(lineage, starts, ancestors=ancestors, descendants=descendants, depth=depth)
-    named = list(_names(history))
+    named = list(version_names(history))
     places = nearest_names(history.commits, ((commit_id, name) for commit_id, name, _ in named))
     datasets = nearest_names(history.commits, ((commit_id, dataset) for commit_id, _, dataset in named if dataset))
     published = {entry.commit_id for entry in read_catalog(history.worktree.store, history.state) if entry.is_published}
@@ -154,31 +153,12 @@ def _nodes(
     for one, version in lineage.items():
         if version.commit is None:
             name = elsewhere[one]
-            nodes.append(Node(version, (), name, _dataset_of(name), "elsewhere"))
+            nodes.append(Node(version, (), name, dataset_of(name), "elsewhere"))
         else:
             state = "published" if one in published else "final"
             dataset = datasets[one].name if one in datasets else ""
             nodes.append(Node(version, refs.get(one, ()), str(places.get(one, one.short)), dataset, state))
     return nodes
-
-
-def _names(history: History) -> Iterator[tuple[ObjectId, str, str]]:
-    """Yield each commit that has a name, with it and with the dataset that it says, if any; the best names first."""
-    refs = list(history.refs())
-    for prefix in (TAGS, HEADS, REMOTES):
-        # Of branches that are as near, the one that is checked out.
-        for ref, commit_id in sorted(refs, key=lambda found: found[0] != history.head.ref):
-            if ref.startswith(prefix):
-                name = ref.removeprefix(prefix)
-                whole = name.partition("/")[2] if prefix == REMOTES else name
-                yield commit_id, name, _dataset_of(whole) if prefix != TAGS or split_version(name) else ""
-    if history.head.commit is not None:
-        yield history.head.commit, "HEAD", ""
-
-
-def _dataset_of(name: str) -> str:
-    parts = split_version(name)
-    return name if parts is None else parts[0]
 
 
 def _text(nodes: Sequence[Node]) -> Iterator[str]:

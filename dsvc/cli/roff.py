@@ -102,7 +102,7 @@ def _typed(term: str) -> str:
         end = match.end()
     parts.append(_bold_words(term[end:]))
     # Within a word, the mark against hyphens would be a place for one.
-    return _guarded(re.sub(r"((?<=[]=|])|(?<=-\\fR\[))(\\fB)\\%", r"\2", "".join(parts)))
+    return _guarded(re.sub(r"(?:(?<=[]=|])|(?<=-\\fR\[))(\\fB)\\%", r"\1", "".join(parts)))
 
 
 def _is_placeholder(term: str, match: re.Match[str]) -> bool:

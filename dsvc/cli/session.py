@@ -131,15 +131,19 @@ def _inputs(config: Config) -> "Sequence[Input]":
     return inputs_of(folder, read_caller())
 
 
-def record_use(name: str, commit: bytes, *, place: str) -> None:
+def record_use(name: str, commit: bytes, *, place: str, itself: bool = False) -> None:
     """Remember, for what this program may commit later, that it uses the version *commit*, called *name*, of *place*.
 
-    The store at *place* is told without credentials.
+    The store at *place* is told without credentials. If this command is *itself* what runs the program, it is told too.
     """
+    folder = uses_folder()
+    # Who has no home, as some containers and services, has nowhere to remember it.
+    if not (folder.is_dir() or os.environ.get("XDG_STATE_HOME") or _home().is_dir()):
+        return
     from dsvc.cli.caller import read_caller
     from dsvc.datasets import uses
 
-    uses.record_use(uses_folder(), read_caller(), name, commit, place=place, time=now()[0])
+    uses.record_use(folder, read_caller(itself=itself), name, commit, place=place, time=now()[0])
 
 
 def open_worktree(folder: Path | None = None, *, attended: bool = True) -> "Worktree":

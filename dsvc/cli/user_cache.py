@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from dsvc.cli.errors import UsageError
+from dsvc.cli.errors import Failure, UsageError, exit_code
+from dsvc.cli.exchange import remote_hints
 from dsvc.cli.session import load_config, make_context, open_repository, user_cache_folder, user_config_file
 from dsvc.config import Config
 from dsvc.datasets.amounts import BadAmountError, parse_duration, parse_size
@@ -11,11 +12,11 @@ from dsvc.datasets.source import RepositorySource, Source, open_remote_source
 from dsvc.datasets.user_cache import UserCache
 from dsvc.progress import Progress
 from dsvc.repository import NotARepositoryError, find_control
-from dsvc.storage.settings import NO_SETTINGS, read_settings
+from dsvc.storage.settings import NO_SETTINGS, Settings, read_settings
 from dsvc.transport.address import redact, resolve_address
 from dsvc.transport.remote import RemoteNotFoundError, base_folder
 
-__all__ = ["cache_keep", "cache_limit", "open_cache", "open_source", "surroundings"]
+__all__ = ["cache_keep", "cache_limit", "find_store", "open_cache", "open_source", "surroundings"]
 
 
 def surroundings() -> tuple[Config, Path | None]:
@@ -68,25 +69,37 @@ def open_source(cache: UserCache, store: str | None, *, offline: bool, progress:
     """Return where to get versions from: *store*, a remote's name or an address, or the repository where we are.
 
     Raises:
-        NotARepositoryError: We are in none.
-        RemoteNotFoundError: *store* is neither.
+        Failure: We are in none, or *store* is neither.
     """
     if store is None:
-        return RepositorySource(open_repository(), offline=offline)
+        try:
+            return RepositorySource(open_repository(), offline=offline)
+        except NotARepositoryError as error:
+            hint = "to name what is in a store, write `REMOTE#NAME`: a remote's name or its address, and what is in it"
+            raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    config, _ = surroundings()
+    with remote_hints(store):
+        address, settings = find_store(store)
+    context, label = make_context(config), redact(store)
+    return open_remote_source(cache, label, address, context, settings=settings, offline=offline, progress=progress)
+
+
+def find_store(store: str) -> tuple[str, Settings]:
+    """Return the address, which means the same everywhere, of *store*, a remote's name or an address, and its settings.
+
+    Raises:
+        RemoteNotFoundError: It is neither.
+    """
     config, control = surroundings()
-    context = make_context(config)
-    address = config.remotes().get(store)
-    if address is not None:
-        full, settings = (
-            resolve_address(address, _base(config, control, store)),
-            read_settings(config, store, os.environ),
-        )
-    elif "/" in store or store.startswith(".") or Path(store).is_dir():
-        full, settings = resolve_address(store, Path.cwd()), NO_SETTINGS
-    else:
+    remotes = {name: resolve_address(one, _base(config, control, name)) for name, one in config.remotes().items()}
+    if store in remotes:
+        return remotes[store], read_settings(config, store, os.environ)
+    if not ("/" in store or store.startswith(".") or Path(store).is_dir()):
         raise RemoteNotFoundError(store)
-    label = redact(store)
-    return open_remote_source(cache, label, full, context, settings=settings, offline=offline, progress=progress)
+    address = resolve_address(store, Path.cwd())
+    # Whoever names a remote by its address means it as it is configured.
+    known = next((name for name, one in remotes.items() if one == address), None)
+    return address, NO_SETTINGS if known is None else read_settings(config, known, os.environ)
 
 
 def _base(config: Config, control: Path | None, remote: str) -> Path:

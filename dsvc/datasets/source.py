@@ -220,6 +220,7 @@ class RemoteSource:
         progress: Progress,
     ) -> None:
         self.label = label
+        self.address: Final = address
         self.prefix = f"{label}#"
         self.place = redact(address)
         self._cache = cache

@@ -83,7 +83,7 @@ def record_use(folder: Path, caller: Caller, name: str, commit: bytes, *, place:
 
 def inputs_of(folder: Path, caller: Caller) -> list[Input]:
     """Return what *caller*, or a part of the program that it is part of, has used, in that order."""
-    uses = sorted((use for _, use in _read(folder) if _is_callers(use, caller)), key=lambda use: use.time)
+    uses = sorted((use for _, use in _read(folder) if _is_callers(use, caller)), key=lambda use: (use.time, use.name))
     return list(dict.fromkeys(Input(use.name, bytes.fromhex(use.commit)) for use in uses))
 
 
