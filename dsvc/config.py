@@ -113,6 +113,13 @@ _ALL_KEYS: Final = (
         minimum=1,
     ),
     Key("commit.stats", None, "Whether `dsvc commit` keeps figures about the files with each commit.", kind=bool),
+    Key("pull.rebase", None, "Whether `dsvc pull` puts your commits on top of theirs, and does not merge.", kind=bool),
+    Key(
+        "pull.ff",
+        None,
+        "Whether `dsvc pull` moves forward without a commit: `true`, `false` for never, `only` for nothing else.",
+        choices=("true", "false", "only"),
+    ),
     Key(
         "links.allow",
         None,

@@ -44,7 +44,7 @@ def test_conflicts_are_listed_resolved_and_committed(folder: Path, run_dsvc: Run
     assert merged.stderr.splitlines()[:-1] == [
         "CONFLICT (content): both sides changed a.csv",
         "CONFLICT (modify/delete): c.csv deleted in topic and modified in HEAD; the latter stays for now",
-        "error: 2 paths in conflict; nothing was committed",
+        "error: 2 paths in conflict with topic, which is not committed",
     ]
     assert run_dsvc("status", "--porcelain", cwd=folder).lines == ["UU a.csv", "M  b.csv", "UD c.csv"]
     status = run_dsvc("status", cwd=folder).lines

@@ -53,11 +53,41 @@ def test_edited_files_are_carried_along_or_stop_it(origin: Path, clone: Path, ru
     assert (clone / "b.csv").read_text() == "mine"
 
 
-def test_branches_that_diverged_are_a_conflict(origin: Path, clone: Path, run_dsvc: RunDsvc) -> None:
+def test_branches_that_diverged_are_merged_or_rebased(origin: Path, clone: Path, run_dsvc: RunDsvc) -> None:
     edit(origin, run_dsvc, "a.csv", "theirs")
     edit(clone, run_dsvc, "b.csv", "ours")
 
-    result = run_dsvc("pull", cwd=clone, code=5)
+    merged = run_dsvc("pull", cwd=clone)
+
+    assert "] Merge branch 'main' of origin into main\n" in merged.stderr
+    assert ((clone / "a.csv").read_text(), (clone / "b.csv").read_text()) == ("theirs", "ours")
+    run_dsvc("undo", "-q", cwd=clone)
+    run_dsvc("config", "pull.rebase", "true", cwd=clone)
+    run_dsvc("pull", "-q", cwd=clone)
+    assert run_dsvc("log", "--format=%s", cwd=clone).lines == ["ours", "theirs", "first"]
+    assert (clone / "a.csv").read_text() == "theirs"
+    assert run_dsvc("pull", cwd=clone).stderr.endswith(" ours\n")
+
+
+def test_a_conflict_with_what_came_can_be_decided_or_given_up(origin: Path, clone: Path, run_dsvc: RunDsvc) -> None:
+    edit(origin, run_dsvc, "a.csv", "theirs")
+    edit(clone, run_dsvc, "a.csv", "ours")
+
+    for words, verb in ((["pull"], "merge"), (["pull", "--rebase"], "rebase")):
+        assert "both sides changed a.csv" in run_dsvc(*words, cwd=clone, code=5).stderr
+        assert f"a {verb} is not concluded yet" in run_dsvc("pull", cwd=clone, code=5).stderr
+        run_dsvc(verb, "--abort", cwd=clone)
+        assert (clone / "a.csv").read_text() == "ours"
+    assert run_dsvc("branch", "--show-current", cwd=clone).stdout == "main\n"
+
+
+def test_branches_that_diverged_are_left_alone_where_only_forward_is_allowed(
+    origin: Path, clone: Path, run_dsvc: RunDsvc
+) -> None:
+    edit(origin, run_dsvc, "a.csv", "theirs")
+    edit(clone, run_dsvc, "b.csv", "ours")
+
+    result = run_dsvc("pull", "--ff-only", cwd=clone, code=5)
 
     assert "error: main and origin/main have diverged: 1 commit here, and 1 commit there" in result.stderr
     assert "hint: " in result.stderr

@@ -1,7 +1,7 @@
 """The table of commands: the only list of them there is.
 
 Help, man pages and the look-up of a command come from it, without importing any. A command
-NAME is the function `command` of the module `dsvc.cli.NAME`.
+NAME is the function `command` of the module `dsvc.cli.NAME`, with `_` for `-`.
 """
 
 from collections.abc import Mapping
@@ -62,6 +62,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "use": Entry("examine", "Pin the versions that some code uses, in a file beside the code"),
     "get": Entry("examine", "Get a version into a folder, read-only and cached"),
     "commit": Entry("grow", "Make a version of what is staged"),
+    "cherry-pick": Entry("grow", "Apply the changes of other commits"),
+    "revert": Entry("grow", "Take back the changes of commits, in a new one"),
+    "rebase": Entry("grow", "Put the commits of this branch on top of another version"),
     "merge": Entry("grow", "Join other versions with the current one"),
     "sync": Entry("grow", "Make a version equal to a folder"),
     "snapshot": Entry("grow", "Commit everything that changed, and push it"),
@@ -76,7 +79,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "reflog": Entry("grow", "Show what HEAD, or another ref, was before"),
     "undo": Entry("grow", "Take back what was done last"),
     "fetch": Entry("collaborate", "Get versions and data from a remote"),
-    "pull": Entry("collaborate", "Fetch, and move the current branch forward"),
+    "pull": Entry("collaborate", "Fetch, and bring what came into the current branch"),
     "push": Entry("collaborate", "Send versions and data to a remote"),
     "remote": Entry("collaborate", "Manage the remotes of the repository"),
     "export": Entry("collaborate", "Write a version as an archive or a folder"),
@@ -89,6 +92,10 @@ COMMANDS: Final[dict[str, Entry]] = {
 }
 
 
+def _module(name: str) -> str:
+    return f"dsvc.cli.{name.replace('-', '_')}"
+
+
 def load(name: str) -> Command:
     """Return the function of the command *name*, importing its module and no other.
 
@@ -99,11 +106,11 @@ def load(name: str) -> Command:
         message = f"`{name}` is not a dsvc command"
         raise UsageError(message, similar=(name, COMMANDS))
     with light_typing():
-        command: Command = import_module(f"dsvc.cli.{name}").command
+        command: Command = import_module(_module(name)).command
     return command
 
 
 def load_subcommands(name: str) -> Mapping[str, Command]:
     """Return the functions of the subcommands that the command *name* has."""
-    subcommands: Mapping[str, Command] = getattr(import_module(f"dsvc.cli.{name}"), "SUBCOMMANDS", {})
+    subcommands: Mapping[str, Command] = getattr(import_module(_module(name)), "SUBCOMMANDS", {})
     return subcommands

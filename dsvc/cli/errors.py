@@ -79,6 +79,7 @@ _HINTS: Final[dict[str, str]] = {
     "DatasetInUseError": "to delete what is not published all the same, use `--force`; to hide it, run "
     "`dsvc dataset archive NAME`",
     "DatasetNotFoundError": "`dsvc list` shows those that there are; one that is only on a remote needs `--remote`",
+    "DivergedError": "to join both sides, merge without `--ff-only`; `dsvc rebase` puts yours on top of theirs",
     "DestinationExistsError": "to overwrite a file, use `dsvc mv --force`",
     "FileChangingError": "run the same command again once nothing writes to it; nothing was staged",
     "HostKeyError": "connect once with `ssh`, which shows the key and remembers it; a changed one may be an attack",
@@ -102,6 +103,10 @@ _HINTS: Final[dict[str, str]] = {
     "NothingToCommitError": "to stage what changed, run `dsvc add`; `dsvc status` shows what that is",
     "ObjectNotFoundError": _FSCK,
     "OutsideSparseError": "to have it in the worktree, run `dsvc sparse add PATH`; `dsvc sparse` lists what it has",
+    "MainlineError": "of a merge, name the parent to compare it with by `--mainline`; of others, none",
+    "ManyHeadsConflictError": "merge one after the other, or let `-X ours`, `theirs` or `last-wins` settle it",
+    "MidwayConflictError": "without `--no-commit`, conflicts can be decided one after the other",
+    "NoSideError": "to take the side that has deleted it, run `dsvc rm`",
     "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
     "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
@@ -114,6 +119,7 @@ _HINTS: Final[dict[str, str]] = {
     "UnknownInputError": "if a remote has it, run `dsvc fetch`; if it is elsewhere, write NAME@ID, with all 64 digits",
     "UnnamedInputError": "write NAME@ID",
     "UnfinishedError": "to conclude it, run that command with `--continue`; to give it up, with `--abort`",
+    "UnrelatedHistoriesError": "to join them all the same, use `--allow-unrelated-histories`",
     "UnmergedPathsError": "edit them, or take a side with `dsvc restore --ours` or `--theirs`; then run `dsvc add` "
     "or `dsvc rm`",
     "UnreachableError": "check the address and the network, then run the same command again; nothing was lost",

@@ -87,7 +87,7 @@ def command(
         10 the versions have no history in common
 
     See also:
-        dsvc-pull(1), dsvc-switch(1), dsvc-restore(1), dsvc-status(1), dsvc-undo(1)
+        dsvc-pull(1), dsvc-rebase(1), dsvc-cherry-pick(1), dsvc-restore(1), dsvc-status(1), dsvc-undo(1)
     """
     console.set_quiet(quiet)
     if ff + no_ff + ff_only > 1 or continue_ + abort_ + bool(revisions) > 1 or (squash and no_ff):

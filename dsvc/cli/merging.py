@@ -79,9 +79,9 @@ def conflict_record(conflict: Conflict) -> dict[str, object]:
     return record
 
 
-def fail_for_conflicts(count: int, verb: str) -> Failure:
-    """Return the error of a *verb* that stopped for *count* conflicts."""
-    message = f"{console.plural(count, 'path')} in conflict; nothing was committed"
+def fail_for_conflicts(count: int, verb: str, name: str) -> Failure:
+    """Return the error of a *verb* that stopped for *count* conflicts with *name*."""
+    message = f"{console.plural(count, 'path')} in conflict with {name}, which is not committed"
     hint = (
         "edit the files, or take a side with `dsvc restore --ours` or `--theirs`, and `dsvc add` them; then "
         f"`dsvc {verb} --continue`, or `dsvc {verb} --abort` to give up"
@@ -110,7 +110,7 @@ def tell_merge(worktree: Worktree, merged: MergeResult, name: str, *, verb: str 
         record = {"kind": verb, "result": merged.result.value, "branch": branch, "old": old, "new": merged.new.hex()}
         console.out_json({**record, "paths": merged.changed, "conflicts": len(merged.conflicts)})
     if merged.conflicts:
-        raise fail_for_conflicts(len(merged.conflicts), "merge")
+        raise fail_for_conflicts(len(merged.conflicts), "merge", name)
     changed = f"{console.plural(merged.changed, 'path')} changed"
     if json:
         return

@@ -1,20 +1,29 @@
-"""dsvc pull: fetch, and move the current branch forward."""
+"""dsvc pull: fetch, and bring what came into the current branch."""
 
 from typing import Annotated
 
 from dsvc.cli import console
-from dsvc.cli.errors import Failure
+from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import remote_hints
 from dsvc.cli.fetch import fetch_from
+from dsvc.cli.merging import StrategyOption, chosen_strategy, tell_merge
 from dsvc.cli.options import Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.progress_bar import progress_bar
+from dsvc.cli.replaying import tell_replayed
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import workers
-from dsvc.log.refs import HEADS, remote_ref
+from dsvc.config import Config
+from dsvc.history.merge_heads import Head
+from dsvc.history.merge_message import merge_message
+from dsvc.history.revisions import resolve
+from dsvc.log.refs import HEADS, remote_ref, short_name
 from dsvc.transport.fetch import FetchOptions
-from dsvc.transport.pull import DivergedError, fast_forward
 from dsvc.transport.remote import default_remote, find_remote
-from dsvc.worktree.session import DetachedHeadError
+from dsvc.worktree.merge import FastForward, MergeOptions, merge
+from dsvc.worktree.replay import ReplayOptions, rebase
+from dsvc.worktree.session import DetachedHeadError, refuse_unfinished
+from dsvc.worktree.workers import Workers
+from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
 
@@ -26,36 +35,55 @@ def command(
     remote: Annotated[str | None, argument("REMOTE", help="The name of a remote.")] = None,
     branch: Annotated[str | None, argument("BRANCH", help="The branch of the remote.")] = None,
     *,
-    ff_only: Annotated[bool, option("--ff-only", help="Only move forward, which is all that is ever done.")] = False,
+    ff: Annotated[
+        bool, option("--ff", help="Move forward without a commit where that is enough; the default.")
+    ] = False,
+    no_ff: Annotated[bool, option("--no-ff", help="Merge with a commit, even if moving forward were enough.")] = False,
+    ff_only: Annotated[bool, option("--ff-only", help="Move forward, or do no more than fetch.")] = False,
+    rebasing: Annotated[
+        bool | None, option("-r", "--rebase", help="Put your commits on top of theirs; `--no-rebase` merges.")
+    ] = None,
+    strategy: StrategyOption = None,
+    allow_unrelated: Annotated[
+        bool, option("--allow-unrelated-histories", help="Merge datasets that have no version in common.")
+    ] = False,
     prune: Annotated[bool, option("-p", "--prune", help="Forget branches that the remote no longer has.")] = False,
     jobs: Jobs = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Fetch, and move the current branch forward.
+    """Fetch, and bring what came into the current branch.
 
-    It is `dsvc fetch`, and then the current branch and the files go to where the remote's branch is.
-    That is the branch of the same name, or the one set with `dsvc push -u`. Edited files
-    stay as they are; where one would be overwritten, nothing is changed.
+    It is `dsvc fetch`, and then the remote's branch is merged into the current one: that of the same name, or
+    the one set with `dsvc push -u`. Where there is nothing of your own, the branch is only moved forward. If
+    both sides have versions that the other lacks, a merge joins them, as in dsvc-merge(1); with `--rebase`,
+    yours are put on top of theirs instead, as in dsvc-rebase(1), and history stays a line. `pull.rebase` and
+    `pull.ff` set what is usual for you.
 
-    If both sides have versions that the other lacks, the branch stays where it is.
+    Edited files stay as they are; where one would be overwritten, nothing is changed. With conflicts, `dsvc
+    status` says what to do; `dsvc merge --abort`, or `dsvc rebase --abort`, goes back.
 
     Examples:
         $ dsvc pull
+        $ dsvc pull --rebase
         $ dsvc pull backup main
 
     Exit status:
-        5 the branches have diverged, or local changes would be overwritten
+        5 conflicts have to be decided, local changes would be overwritten, or with `--ff-only` the branches diverged
 
     See also:
-        dsvc-fetch(1), dsvc-push(1), dsvc-switch(1)
+        dsvc-fetch(1), dsvc-merge(1), dsvc-rebase(1), dsvc-push(1)
     """
     console.set_quiet(quiet)
-    del ff_only
+    if ff + no_ff + ff_only + bool(rebasing) > 1:
+        message = "choose one of `--ff`, `--no-ff`, `--ff-only` and `--rebase`"
+        raise UsageError(message)
     worktree = open_worktree()
     config = worktree.config
-    current = worktree.session(worktree.store.state()).branch
+    session = worktree.session(worktree.store.state())
+    refuse_unfinished(session)
+    current = session.branch
     if current is None:
         raise Failure(str(DetachedHeadError()), code=_CONFLICT, hint="go to a branch with `dsvc switch BRANCH`")
     short = current.removeprefix(HEADS)
@@ -69,20 +97,31 @@ def command(
     options = FetchOptions(prune=prune, data=not lazy, threads=work.jobs)
     fetch_from(worktree, other, [], options, verbose=verbose, json=json)
     ref = remote_ref(name, theirs)
-    if worktree.store.state().value(ref) is None:
+    state = worktree.store.state()
+    if state.value(ref) is None:
         message = f"the remote {name} has no branch `{theirs}`"
         raise Failure(message, code=_NOT_FOUND, hint=f"to make it there, run `dsvc push -u {name} {short}`")
-    try:
-        with progress_bar() as progress:
-            pulled = fast_forward(worktree, ref, workers=work, progress=progress)
-    except DivergedError as error:
-        hint = f"to give up what is only here, run `dsvc reset --hard {error.other}`; `dsvc log` shows what that is"
-        raise Failure(str(error), code=_CONFLICT, hint=hint) from error
-    if json:
-        old = None if pulled.old is None else pulled.old.hex()
-        console.out_json({"kind": "head", "branch": short, "old": old, "new": pulled.new.hex(), "paths": pulled.paths})
-    elif pulled.old == pulled.new:
-        console.say("Already up to date.")
-    else:
-        start = "nothing" if pulled.old is None else pulled.old.short
-        console.say(f"Updating {start}..{pulled.new.short}: {console.plural(pulled.paths, 'path')} changed")
+    head = Head(resolve(worktree.store, state, ref), short_name(ref))
+    way = _way(config, ff=ff, no_ff=no_ff, ff_only=ff_only)
+    merging = MergeOptions(way, strategy=chosen_strategy(strategy), allow_unrelated=allow_unrelated)
+    is_rebase = config.flag("pull.rebase") and not (no_ff or ff_only) if rebasing is None else rebasing
+    if is_rebase and session.commit(state) is not None:
+        _rebase(worktree, head, merging, work, json=json)
+        return
+    message = merge_message([(HEADS + theirs, theirs)], current, remote=name)
+    with progress_bar() as progress:
+        merged = merge(worktree, [head], message, merging, workers=work, progress=progress)
+    tell_merge(worktree, merged, head.name, json=json)
+
+
+def _way(config: Config, *, ff: bool, no_ff: bool, ff_only: bool) -> FastForward:
+    usual = {"false": FastForward.NEVER, "only": FastForward.ONLY}.get(config.text("pull.ff") or "")
+    chosen = {ff: FastForward.ALLOWED, no_ff: FastForward.NEVER, ff_only: FastForward.ONLY}.get(True)
+    return chosen or usual or FastForward.ALLOWED
+
+
+def _rebase(worktree: Worktree, head: Head, merging: MergeOptions, work: Workers, *, json: bool) -> None:
+    options = ReplayOptions(strategy=merging.strategy, merger_of=merging.merger_of)
+    with progress_bar() as progress:
+        done = rebase(worktree, head.commit, options, workers=work, progress=progress)
+    tell_replayed(worktree, "rebase", done, json=json)

@@ -33,6 +33,7 @@ __all__ = [
     "parse_condition",
     "patched",
     "removal",
+    "replayed_metadata",
     "shown",
     "with_part",
 ]
@@ -106,6 +107,13 @@ def merged_metadata(commits: Commits, ours: ObjectId, heads: Iterable[ObjectId])
         bases = merge_bases(commits, ours, head)
         base = commit_meta(commits.get(bases[0])) if bases else {}
         meta = merged(base, meta, commit_meta(commits.get(head)))
+    return encode_canonical({"meta": meta} if meta else {})
+
+
+def replayed_metadata(mine: Commit, before: Commit | None, after: Commit | None) -> str:
+    """Return the metadata of a version that follows *mine*, with what people changed from *before* to *after*."""
+    old, new = ({} if one is None else commit_meta(one) for one in (before, after))
+    meta = merged(old, commit_meta(mine), new)
     return encode_canonical({"meta": meta} if meta else {})
 
 

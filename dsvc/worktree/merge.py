@@ -37,6 +37,7 @@ __all__ = [
     "begin_again",
     "conclude",
     "merge",
+    "move_forward",
 ]
 
 
@@ -130,7 +131,7 @@ def merge(
     first = news[0]
     is_behind = old is None or (len(news) == 1 and is_ancestor(commits, old, first.commit))
     if old is None or (is_behind and options.fast_forward is not FastForward.NEVER and not options.squashed):
-        changed = _move_forward(worktree, session, old, commits, first.commit, workers=workers, progress=progress)
+        changed = move_forward(worktree, session, old, first.commit, workers=workers, progress=progress)
         return MergeResult(Result.FAST_FORWARD, old, first.commit, changed)
     if options.fast_forward is FastForward.ONLY:
         mine = short_name(session.branch or "HEAD")
@@ -139,16 +140,21 @@ def merge(
     return _join(worktree, state, old, news, message=message, options=options, workers=workers, progress=progress)
 
 
-def _move_forward(
+def move_forward(
     worktree: Worktree,
     session: Session,
     old: ObjectId | None,
-    commits: Commits,
     new: ObjectId,
     *,
-    workers: Workers,
-    progress: Progress,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
 ) -> int:
+    """Move the current branch, or HEAD, from *old* to *new*, and the files with it; return how many paths changed.
+
+    Raises:
+        LocalChangesError: Files would be overwritten; nothing was changed.
+    """
+
     def changes(_: State) -> list[RefChange]:
         moved = (
             None if session.branch is None else RefChange(session.branch, None if old is None else old.hex(), new.hex())
@@ -156,7 +162,8 @@ def _move_forward(
         return [] if moved is None else [moved]
 
     head = session.branch or new.hex()
-    return switch_to(worktree, head, commits.tree(new), changes=changes, workers=workers, progress=progress)
+    tree = Tree(worktree.store.objects, worktree.commit_of(new).tree)
+    return switch_to(worktree, head, tree, changes=changes, workers=workers, progress=progress)
 
 
 def _join(
@@ -255,7 +262,10 @@ def abort(
     unmerged = [one.path for one in read_unmerged(worktree.store.objects, session)]
     branch = None
     if series is not None:
-        head, branch = ObjectId.from_hex(series.origin), series.branch
+        # The branch of a rebase has not moved, or not by that.
+        branch = series.branch
+        value = None if branch is None else state.value(branch)
+        head = ObjectId.from_hex(value or series.origin)
     tree = Tree(worktree.store.objects, worktree.commit_of(head).tree)
     outcome.finish(tree, head, branch=branch, given_up=unmerged, workers=workers, progress=progress)
     return head

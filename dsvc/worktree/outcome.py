@@ -21,7 +21,7 @@ from dsvc.model.paths import quote_path
 from dsvc.odb.overlay import Overlay
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.checkout import change_files
-from dsvc.worktree.session import Series, Session, Unfinished, refuse_unfinished
+from dsvc.worktree.session import Series, Session, Unfinished
 from dsvc.worktree.unmerged import write_stages
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
@@ -49,13 +49,12 @@ class StagedMetadataError(ConflictError):
 
 
 def refuse_staged(worktree: Worktree, state: State) -> None:
-    """Do nothing, if nothing is staged, nothing unfinished and no checkout was cut short.
+    """Do nothing, if nothing is staged, neither files nor what is said of them.
 
     Raises:
-        StagedChangesError, StagedMetadataError, UnfinishedError, SwitchInterruptedError: So it is.
+        StagedChangesError, StagedMetadataError: Something is.
     """
     session = worktree.session(state)
-    refuse_unfinished(session)
     if session.metadata:
         raise StagedMetadataError
     if session.staged is not None:
@@ -104,6 +103,7 @@ class Outcome:
         merge: Sequence[ObjectId] = (),
         series: Series | None = None,
         detached: bool = False,
+        given_up: Collection[bytes] = (),
         workers: Workers = ALONE,
         progress: Progress = NO_PROGRESS,
     ) -> int:
@@ -121,7 +121,7 @@ class Outcome:
             staged=tree.root.hex() if tree.root != Commits(self.objects).get(head).tree else None,
             unfinished=unfinished if unfinished != Unfinished() else None,
         )
-        return self._go(tree, head, final, (), workers=workers, progress=progress)
+        return self._go(tree, head, final, given_up, workers=workers, progress=progress)
 
     def _final(self, head: str, **fields: object) -> Session:
         """Return the session at *head*: what people say of the next version stays."""
