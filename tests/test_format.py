@@ -37,6 +37,8 @@ from dsvc.odb import page_boundary
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import TRAILER_LENGTH, footer_range, read_footer
 from dsvc.odb.segment import Segment, build_segment, segment_key
+from dsvc.storage.bundle import BundleBackend
+from dsvc.storage.bundle_writer import BundleWriter
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
 from dsvc.worktree.session import SESSION_REF, read_session
@@ -74,10 +76,20 @@ def stated(name: str, word: str) -> str:
     return found.strip()
 
 
+def test_a_bundle_has_the_form_that_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.bundle"
+    with BundleWriter(path, bytes(range(32))) as writer:
+        writer.write("bundle.json", b'{"v":1,"prerequisites":[]}')
+        writer.finish()
+
+    assert path.read_bytes() == dumped("bundle")
+    assert BundleBackend.open(path).prerequisites == []
+
+
 def test_the_manual_has_the_examples_that_are_checked_here() -> None:
     checked = set(re.findall(r'"([a-z]+(?:-[a-z]+)*)"', Path(__file__).read_text("utf-8")))
 
-    assert len(examples()) == 24
+    assert len(examples()) == 25
     assert set(examples()) <= checked
 
 

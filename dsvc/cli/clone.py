@@ -19,9 +19,11 @@ from dsvc.config import Value, parse_value, set_value
 from dsvc.log.refs import HEADS, short_name
 from dsvc.model.paths import quote_path
 from dsvc.repository import RepositoryExistsError, create_repository, open_worktree
+from dsvc.storage.bundle import BundleBackend
 from dsvc.storage.local import make_folder, storage_error
 from dsvc.storage.settings import read_settings
 from dsvc.transport.address import folder_of, open_backend, redact, resolve_address
+from dsvc.transport.bundle import check_whole
 from dsvc.transport.clone import Cloned, choose_head, clone
 from dsvc.transport.offer import Into
 from dsvc.transport.remote import Remote, check_remote_name, find_remote
@@ -72,7 +74,8 @@ def command(
     With `--sparse`, once or several times, the worktree has only the files at and below some paths, as after
     dsvc-sparse(1), and only their data comes.
 
-    With `--data`, the data of all versions comes at once, and the clone never needs the remote again.
+    With `--data`, the data of all versions comes at once, and the clone never needs the remote again. Of a bundle (see
+    dsvc-bundle(1)), all data comes in any case.
 
     *ADDRESS* is the folder of a repository, or of a store that was pushed to, or one of the others in dsvc-remotes(7);
     how it is reached may be set with `-c`, as `remote.origin.profile`. On the same filesystem, packs are shared with it
@@ -125,7 +128,11 @@ def command(
     source = Remote(redact(address), full, open_backend(full, Path.cwd(), reached), context, settings=reached)
     # All that can be wrong with it is said before anything is made.
     with remote_hints(source.name, full):
-        choose_head(source.open().state(), branch)
+        there = source.open()
+        choose_head(there.state(), branch)
+    check_whole(there.backend)
+    # One that is carried around is soon out of reach.
+    data = data or isinstance(source.backend, BundleBackend)
     control = root / ".dsvc" if into is Into.TRACKING else root
     _check_free(root, control, full)
     console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
@@ -161,7 +168,7 @@ def _default_folder(full: str) -> str:
     folder = folder_of(full, Path.cwd())
     path = Path(full.rstrip("/")) if folder is None else folder
     name = path.parent.name if path.name == ".dsvc" else path.name
-    return name.removesuffix(".dsvc") or "clone"
+    return name.removesuffix(".dsvc").removesuffix(".bundle") or "clone"
 
 
 def _check_free(root: Path, control: Path, full: str) -> None:

@@ -82,6 +82,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "pull": Entry("collaborate", "Fetch, and bring what came into the current branch"),
     "push": Entry("collaborate", "Send versions and data to a remote"),
     "remote": Entry("collaborate", "Manage the remotes of the repository"),
+    "bundle": Entry("collaborate", "Put versions into a file, for places without a network"),
     "export": Entry("collaborate", "Write a version as an archive or a folder"),
     "config": Entry("maintain", "Get and set configuration"),
     "fsck": Entry("maintain", "Check that everything stored is whole"),

@@ -72,6 +72,8 @@ _HINTS: Final[dict[str, str]] = {
     "BucketNotFoundError": "dsvc makes no buckets: make it with the vendor's tools, or correct the address",
     "BareRepositoryError": "to work on files, clone it: `dsvc clone ADDRESS FOLDER`",
     "AliasNotFoundError": "`dsvc use` shows those that there are",
+    "BundleBeingMadeError": "wait for it; if it is gone, run the same command again, which goes on from there",
+    "BundleExistsError": "choose another name; to overwrite it, use `--force`",
     "BusyError": "another dsvc is at work here; wait for it, then try again",
     "CorruptionError": _FSCK,
     "CredentialsExpiredError": "log in again, then run the same command again; nothing was lost",
@@ -96,6 +98,7 @@ _HINTS: Final[dict[str, str]] = {
     "SecretInUrlError": "link to the plain address; credentials come from the environment, see dsvc-remotes(7)",
     "SizelessUrlError": "with `--digest`, all of it is read once to find out",
     "LocalChangesError": "commit them, or give them up with `dsvc restore`",
+    "MalformedBundleError": "copy it once more from where it came from, or make it anew",
     "NoConditionalWritesError": "use another service; or, if nobody else ever writes there, set "
     "`remote.NAME.single-writer` to true",
     "NoCredentialsError": "see dsvc-remotes(7) for where they come from, or name a profile in `remote.NAME.profile`",
@@ -109,6 +112,7 @@ _HINTS: Final[dict[str, str]] = {
     "NoSideError": "to take the side that has deleted it, run `dsvc rm`",
     "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
     "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
+    "PrerequisiteMissingError": "get those first, from an earlier bundle or from one that is made without `--since`",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
     "StagedMetadataError": "commit it before, or give it up with `dsvc reset`",
     "StagedChangesError": "commit them first, or unstage them with `dsvc restore --staged`",
@@ -126,6 +130,9 @@ _HINTS: Final[dict[str, str]] = {
     "VersionTakenError": "to publish another version, run `dsvc publish NAME --next patch`",
     "UnsavedChangesError": "to remove them all the same, use `dsvc rm --force`; to keep the files, `--cached`",
     "UnsupportedFormatError": "a newer dsvc wrote this; update yours",
+    "ValueTooLargeError": "what goes into one volume is up to some 64 MiB: choose a larger size",
+    "VolumeMissingError": "put all volumes into one folder, or apply one after the other with `dsvc bundle apply`",
+    "WriteToBundleError": "make another one with `dsvc bundle create`",
     "NoSpaceError": "free some room, then run the same command again; nothing was lost",
 }
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, exit_code
 from dsvc.log.refs import HEADS, TAGS, short_name
 from dsvc.model.ids import ObjectId
+from dsvc.storage.bundle import bundle_file
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.position import OtherStoreError, RemoteRewoundError, StoreGoneError
 from dsvc.transport.remote import (
@@ -22,10 +24,21 @@ from dsvc.transport.remote import (
 from dsvc.transport.updates import Exchange, Outcome, RefUpdate
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["open_remote", "print_json", "rejection_code", "remote_hints", "show_refs", "transferred", "usual_remote"]
+__all__ = [
+    "BUNDLE",
+    "open_remote",
+    "print_json",
+    "rejection_code",
+    "remote_hints",
+    "show_refs",
+    "transferred",
+    "usual_remote",
+]
 
 _CONFLICT = 5
 _REFUSED = 10
+BUNDLE: Final = "bundle"
+
 _FLAGS = {
     Outcome.UNCHANGED: "=",
     Outcome.NEW: "*",
@@ -40,11 +53,16 @@ _FLAGS = {
 def open_remote(worktree: Worktree, name: str) -> Remote:
     """Return the remote *name*, or the store at the address *name* where it is one and no remote's name.
 
+    A bundle has no name of its own: what is remembered of its branches is called as those of a remote `bundle`.
+
     Raises:
         RemoteNotFoundError: It is neither.
     """
-    if name not in worktree.config.remotes() and ("/" in name or name.startswith(".")):
-        return Remote(redact(name), name, open_backend(name, Path.cwd()), worktree.store.context)
+    if name not in worktree.config.remotes():
+        if bundle_file(Path(name)) is not None:
+            return Remote(BUNDLE, name, open_backend(name, Path.cwd()), worktree.store.context)
+        if "/" in name or name.startswith("."):
+            return Remote(redact(name), name, open_backend(name, Path.cwd()), worktree.store.context)
     return find_remote(worktree.config, worktree.control, name, worktree.store.context)
 
 

@@ -4,7 +4,15 @@ from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
-from dsvc.cli.exchange import print_json, rejection_code, remote_hints, show_refs, transferred, usual_remote
+from dsvc.cli.exchange import (
+    open_remote,
+    print_json,
+    rejection_code,
+    remote_hints,
+    show_refs,
+    transferred,
+    usual_remote,
+)
 from dsvc.cli.history import PathNotFoundError
 from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.paths import tree_path
@@ -20,7 +28,7 @@ from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
 from dsvc.transport.offer import Into
 from dsvc.transport.refspec import Refspec, parse_refspec
-from dsvc.transport.remote import Remote, find_remote
+from dsvc.transport.remote import Remote
 from dsvc.transport.updates import Exchange
 from dsvc.worktree.head import read_head
 from dsvc.worktree.worktree import Worktree
@@ -32,7 +40,7 @@ _TAKE_THEIRS = "to take the remote's, run `dsvc fetch --tags --force`; what is p
 
 def command(
     remote: Annotated[
-        str | None, argument("REMOTE", help="The name of a remote; with `--data`, or a revision.")
+        str | None, argument("REMOTE", help="The name of a remote, or a bundle; with `--data`, or a revision.")
     ] = None,
     refspecs: Annotated[
         tuple[str, ...], argument("REFSPEC", help="A branch or a tag of the remote, or `SOURCE:TARGET`.")
@@ -105,7 +113,7 @@ def command(
             into=Into(worktree.config.text(f"remote.{name}.fetch") or "tracking"),
         )
         with remote_hints(name):
-            other = find_remote(worktree.config, worktree.control, name, worktree.store.context)
+            other = open_remote(worktree, name)
         fetch_from(worktree, other, list(map(parse_refspec, refspecs)), options, verbose=verbose, json=json)
     if data and not dry_run:
         with progress_bar() as progress:

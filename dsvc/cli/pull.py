@@ -4,7 +4,7 @@ from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
-from dsvc.cli.exchange import remote_hints
+from dsvc.cli.exchange import open_remote, remote_hints
 from dsvc.cli.fetch import fetch_from
 from dsvc.cli.merging import StrategyOption, chosen_strategy, tell_merge
 from dsvc.cli.options import Jobs, Json, Quiet, Verbose, argument, option
@@ -18,7 +18,7 @@ from dsvc.history.merge_message import merge_message
 from dsvc.history.revisions import resolve
 from dsvc.log.refs import HEADS, remote_ref, short_name
 from dsvc.transport.fetch import FetchOptions
-from dsvc.transport.remote import default_remote, find_remote
+from dsvc.transport.remote import default_remote
 from dsvc.worktree.merge import FastForward, MergeOptions, merge
 from dsvc.worktree.replay import ReplayOptions, rebase
 from dsvc.worktree.session import DetachedHeadError, refuse_unfinished
@@ -32,7 +32,7 @@ _NOT_FOUND = 4
 
 
 def command(
-    remote: Annotated[str | None, argument("REMOTE", help="The name of a remote.")] = None,
+    remote: Annotated[str | None, argument("REMOTE", help="The name of a remote, or a bundle.")] = None,
     branch: Annotated[str | None, argument("BRANCH", help="The branch of the remote.")] = None,
     *,
     ff: Annotated[
@@ -91,12 +91,12 @@ def command(
     followed = config.text(f"branch.{short}.merge") if name == config.text(f"branch.{short}.remote") else None
     theirs = branch or followed or short
     with remote_hints(name):
-        other = find_remote(config, worktree.control, name, worktree.store.context)
+        other = open_remote(worktree, name)
     work = workers(config, jobs)
     lazy = worktree.config.flag(f"remote.{name}.promisor")
     options = FetchOptions(prune=prune, data=not lazy, threads=work.jobs)
     fetch_from(worktree, other, [], options, verbose=verbose, json=json)
-    ref = remote_ref(name, theirs)
+    ref = remote_ref(other.name, theirs)
     state = worktree.store.state()
     if state.value(ref) is None:
         message = f"the remote {name} has no branch `{theirs}`"

@@ -262,9 +262,11 @@ class ObjectDatabase:
             raise CorruptionError(message) from error
 
     def kind_of(self, object_id: bytes) -> Kind | None:
-        """Return the kind of *object_id*, None if it is not here."""
+        """Return the kind of *object_id*, None if it is neither here nor nearer."""
         location = self.locate(object_id)
-        return None if location is None else _known_kind(object_id, location)
+        if location is None:
+            return None if self.nearer is None else self.nearer.kind_of(object_id)
+        return _known_kind(object_id, location)
 
     def find_prefix(self, digits: str) -> dict[ObjectId, Kind]:
         """Return the ids that begin with the hexadecimal *digits*, and their kinds."""

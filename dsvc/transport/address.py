@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from dsvc.errors import InvalidInputError
 from dsvc.log.store import CONFIG_KEY
 from dsvc.storage.backend import Backend
+from dsvc.storage.bundle import BundleBackend, bundle_file
 from dsvc.storage.faults import MissingExtraError
 from dsvc.storage.local import LocalBackend, ReadOnlyFolder
 from dsvc.storage.memory import MemoryBackend
@@ -131,6 +132,9 @@ def has_worktree(backend: Backend, address: str) -> bool:
 
 def _open_folder(address: str, base: Path, settings: Settings) -> Backend:
     folder = _local_path(address, base)
+    bundle = bundle_file(folder)
+    if bundle is not None:
+        return BundleBackend.open(bundle)
     kind = ReadOnlyFolder if settings.read_only else LocalBackend
     for candidate in (folder / CONTROL / _STORE, folder / _STORE if folder.name == CONTROL else folder):
         if (candidate / CONFIG_KEY).is_file():

@@ -18,6 +18,7 @@ from dsvc.model.ids import ObjectId
 from dsvc.odb.receive import PackReceiver
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.address import has_worktree
+from dsvc.transport.bundle import stand_on
 from dsvc.transport.metadata import bring_metadata, drop_metadata
 from dsvc.transport.offer import Into, Offer
 from dsvc.transport.preparation import Preparation, prepare, still_holds
@@ -107,6 +108,7 @@ def _attempt(
     also: Callable[[State], Sequence[RefChange]],
 ) -> Exchange:
     there, state = remote.open(), local.state()
+    stand_on(there, local)
     try:
         packs = bring_metadata(there, local.objects)
         there.objects.nearer = local.objects

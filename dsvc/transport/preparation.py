@@ -1,6 +1,7 @@
 """What has to be sent so that versions are whole on the other side, found out before anything is."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -49,11 +50,9 @@ def _had(objects: ObjectDatabase, state: State) -> list[ObjectId]:
     """Return what refs of *state* lead to, as far as *objects* has it."""
     had: dict[ObjectId, None] = {}
     for ref, value in state.refs.items():
-        if ref.startswith((HEADS, TAGS, REMOTES)) and (start := ObjectId.from_hex(value.value)) in objects:
-            try:
-                had[peel(objects, start)[1]] = None
-            except MissingObjectError:
-                continue
+        if ref.startswith((HEADS, TAGS, REMOTES)):
+            with suppress(MissingObjectError):
+                had[peel(objects, ObjectId.from_hex(value.value))[1]] = None
     return _commits_among(objects, list(had))
 
 

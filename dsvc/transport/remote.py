@@ -16,6 +16,7 @@ from dsvc.log.store import CONFIG_KEY, StoreExistsError, StoreNotFoundError
 from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.backend import Backend, Listing
+from dsvc.storage.bundle import BundleBackend
 from dsvc.storage.faults import ReadOnlyRemoteError
 from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.storage.mirror import MirroredBackend
@@ -304,5 +305,9 @@ def find_remote(config: Config, control: Path, name: str, context: Context) -> R
     def reach() -> Backend:
         return mirror(folder, open_backend(address, base, settings))
 
-    is_far = folder_of(check_address(address), base) is None
-    return Remote(name, address, reach if is_far else open_backend(address, base, settings), context, folder, settings)
+    if folder_of(check_address(address), base) is None:
+        return Remote(name, address, reach, context, folder, settings)
+    backend = open_backend(address, base, settings)
+    # The next bundle at the same place is another store, and as good.
+    known = None if isinstance(backend, BundleBackend) else folder
+    return Remote(name, address, backend, context, known, settings)
