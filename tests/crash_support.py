@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from dsvc.cli.commands import COMMANDS
+from dsvc.cli.commands import COMMANDS, load
 
 __all__ = [
     "FASTEST",
@@ -319,7 +319,7 @@ def failing_at(step: int, code: int = errno.ENOSPC, *, lasting: bool = True) -> 
 def warm_up() -> None:
     """Import what commands need: a forked child starts in a millisecond then."""
     for name in COMMANDS:
-        importlib.import_module(f"dsvc.cli.{name}")
+        load(name)
     importlib.import_module("dsvc.cli.main")
 
 
