@@ -77,6 +77,28 @@ def test_any_object_comes_back_and_has_one_text(value: dict[str, Json]) -> None:
     assert encode_canonical(decode_canonical(text)) == text
 
 
+scalars = st.sampled_from(
+    [0, -1, 1.5, 1e-7, 1e21, 1e16, 0.1, -0.0, 2.0, 1e20, 123456789012345, "é", "1.0", "a1e5", "\x7f", "\x1f/", "", True]
+)
+
+
+names = st.sampled_from(["a", "b", "é", "\U0001f600", "\ufb33", "1.0"])
+
+
+@settings(max_examples=150)
+@given(
+    value=st.dictionaries(names, scalars | st.lists(scalars), max_size=4), ordered=st.booleans(), spaced=st.booleans()
+)
+def test_only_the_canonical_text_of_several_is_read(value: dict[str, Json], *, ordered: bool, spaced: bool) -> None:
+    text = json.dumps(value, sort_keys=ordered, ensure_ascii=False, separators=(", ", ":") if spaced else (",", ":"))
+
+    if text == encode_canonical(value):
+        assert decode_canonical(text) == value
+    else:
+        with pytest.raises(MalformedJsonError):
+            decode_canonical(text)
+
+
 @given(st.floats())
 def test_any_double_comes_back(number: float) -> None:
     if isfinite(number):

@@ -29,6 +29,7 @@ _LARGEST: Final = 10
 _MOST_TABLES: Final = 200
 # Sizes below twice this have a bucket each; above, each octave has so many.
 _STEPS: Final = 32
+_FOLDER: Final = EntryKind.FOLDER.value
 
 # Minus the size, and the path.
 _Ranked = tuple[int, bytes]
@@ -90,8 +91,8 @@ def read_stats(value: Json) -> Stats | None:
 
 
 def _bucket(size: int) -> int:
-    shift = max(0, size.bit_length() - _STEPS.bit_length())
-    return _STEPS * shift + (size >> shift)
+    shift = size.bit_length() - _STEPS.bit_length()
+    return size if shift <= 0 else _STEPS * shift + (size >> shift)
 
 
 def _lowest(bucket: int) -> int:
@@ -105,22 +106,24 @@ class _Count:
     def __init__(self, start: Stats) -> None:
         self.files = start.files
         self.size = start.size
-        self.kinds = Counter(start.kinds)
+        self.kinds = Counter({EntryKind[name.upper()].value: number for name, number in start.kinds.items()})
         self.type_files = Counter({name: total.files for name, total in start.types.items()})
         self.type_sizes = Counter({name: total.size for name, total in start.types.items()})
         self.buckets = Counter(start.buckets)
 
-    def add(self, entry: Entry, times: int) -> None:
-        """Count *entry*, or with -1 take it away."""
-        self.kinds[EntryKind(entry.kind).name.lower()] += times
-        if entry.kind == EntryKind.FOLDER:
-            return
+    def add(self, entry: Entry, times: int) -> str:
+        """Count *entry*, or with -1 take it away; return its type."""
+        size = times * entry.size
+        self.kinds[entry.kind] += times
+        if entry.kind == _FOLDER:
+            return ""
         self.files += times
-        self.size += times * entry.size
+        self.size += size
         kind = type_of(entry.path)
         self.type_files[kind] += times
-        self.type_sizes[kind] += times * entry.size
+        self.type_sizes[kind] += size
         self.buckets[_bucket(entry.size)] += times
+        return kind
 
     @property
     def describes_tables(self) -> bool:
@@ -133,7 +136,7 @@ class _Count:
         return Stats(
             files=self.files,
             size=self.size,
-            kinds={name: number for name, number in sorted(self.kinds.items()) if number},
+            kinds={EntryKind(kind).name.lower(): number for kind, number in sorted(self.kinds.items()) if number},
             types={name: total for name, total in types.items() if total.files},
             buckets={bucket: number for bucket, number in sorted(self.buckets.items()) if number},
             largest=[(quote_path(path), -size) for size, path in largest],
@@ -148,8 +151,7 @@ def measure(objects: ObjectReader, entries: Iterable[Entry], *, tables: bool = T
 
     def counted() -> Iterator[Entry]:
         for entry in entries:
-            count.add(entry, 1)
-            if len(found) <= _MOST_TABLES and _is_table(entry):
+            if count.add(entry, 1) in TABLE_TYPES and entry.is_file and len(found) <= _MOST_TABLES:
                 found.append(entry)
             yield entry
 
@@ -194,7 +196,7 @@ def _shapes(objects: ObjectReader, entries: Iterable[Entry]) -> dict[str, TableS
 
 def _largest(entries: Iterable[Entry]) -> list[_Ranked]:
     """Return the largest files, and of equal ones those whose paths come first."""
-    return nsmallest(_LARGEST, ((-entry.size, entry.path) for entry in entries if entry.kind != EntryKind.FOLDER))
+    return nsmallest(_LARGEST, ((-entry.size, entry.path) for entry in entries if entry.kind != _FOLDER))
 
 
 def _largest_after(old: Stats, changed: set[str], new: Iterable[Entry]) -> list[_Ranked] | None:

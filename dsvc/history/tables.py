@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -42,11 +43,16 @@ class TableShape(msgspec.Struct, frozen=True):
 
 def type_of(path: bytes) -> str:
     """Return the type of a file after the end of its name: letters and digits behind a dot, in lower case, or ""."""
-    name = path.rpartition(b"/")[2]
-    stem, dot, suffix = name.rpartition(b".")
-    if not (dot and stem) or not suffix.isalnum() or suffix.isdigit() or len(suffix) > 16:
+    at = path.rfind(b".") + 1
+    # A dot at the beginning of a name hides it, and one before that is of a folder.
+    return "" if at <= path.rfind(b"/") + 2 else _type(path[at:])
+
+
+@lru_cache(4096)
+def _type(suffix: bytes) -> str:
+    if not (suffix.isalnum() and suffix.isascii()) or suffix.isdigit() or len(suffix) > 16:
         return ""
-    return suffix.decode("ascii", "replace").lower() if suffix.isascii() else ""
+    return suffix.decode("ascii").lower()
 
 
 def table_shape(objects: ObjectReader, entry: Entry) -> TableShape | None:

@@ -5,11 +5,17 @@ would lose digits is refused, and so is what JSON cannot say.
 """
 
 import json
+import re
 from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from dsvc.errors import CorruptionError, InvalidInputError
 
 __all__ = ["Json", "JsonObject", "MalformedJsonError", "UnsayableError", "decode_canonical", "encode_canonical"]
+
+# Numbers that may be written in several ways, or hold more digits than a double.
+_DOUBTFUL: Final = re.compile(r"[0-9]{16}|[0-9][eE]|\.0(?![0-9])")
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject = dict[str, Json]
@@ -54,6 +60,11 @@ def decode_canonical(text: str) -> JsonObject:
     """
     if text == "{}":
         return {}
+    if text.isascii() and not _DOUBTFUL.search(text):
+        # Labels of a million files: 2 µs each, and 40 by the way below.
+        plain = _plain(text)
+        if plain is not None:
+            return plain
     try:
         value: Any = json.loads(text, parse_int=_double)
         is_canonical = isinstance(value, dict) and encode_canonical(value) == text
@@ -65,6 +76,16 @@ def decode_canonical(text: str) -> JsonObject:
         raise MalformedJsonError(message)
     found: JsonObject = value
     return found
+
+
+def _plain(text: str) -> JsonObject | None:
+    """Return the object that *text* is, if msgspec writes the same: canonical, where nothing is doubtful."""
+    try:
+        value: Any = msgspec.json.decode(text)
+        is_same = isinstance(value, dict) and msgspec.json.encode(value, order="sorted").decode() == text
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return value if is_same else None
 
 
 def _encoded(value: Json) -> str:

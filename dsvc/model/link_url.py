@@ -16,6 +16,10 @@ __all__ = ["BUCKET_SCHEMES", "LINK_SCHEMES", "BadLinkUrlError", "SecretInUrlErro
 BUCKET_SCHEMES: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 LINK_SCHEMES: Final = BUCKET_SCHEMES | {"http", "https", "file"}
 
+# What most are: nothing in it that has to be looked at, and no name that begins with a dot.
+_PLAIN: Final = re.compile(
+    r"(?:(?:s3|gs|az|https?)://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|file://)(?:/[A-Za-z0-9_=,+~-][A-Za-z0-9_=,+~.-]*)+"
+)
 # Parts of the names that signatures, tokens and keys have in the queries of S3, GCS, Azure, CloudFront and others.
 _SECRET: Final = re.compile(
     r"signature|token|secret|password|credential|accesskeyid|googleaccessid|api[-_]?key", re.IGNORECASE
@@ -45,6 +49,8 @@ def check_link_url(url: str) -> str:
         BadLinkUrlError: It is no absolute URL of a scheme that links have, is too long, or leads through `..`.
         SecretInUrlError: It holds a password, or the signature of a signed address.
     """
+    if len(url) <= MAX_URL_LENGTH and _PLAIN.fullmatch(url):
+        return url
     if not url.isprintable() or not 0 < len(url) <= MAX_URL_LENGTH:
         raise BadLinkUrlError(url, "it is empty, over 8,192 characters long, or holds characters that do not print")
     scheme, separator, rest = url.partition("://")
