@@ -320,7 +320,12 @@ def test_a_part_of_what_a_link_leads_to_is_read_alone(call_dsvc: RunDsvc, reposi
     web.pages["/large"] = bytes(range(256)) * 100
     call_dsvc("link", "add", f"{web.url}/large", cwd=repository)
 
+    web.pages["/whole"] = web.pages["/large"]
+    web.whole.add("/whole")
+    call_dsvc("link", "add", f"{web.url}/whole", cwd=repository)
+
     assert call_dsvc("cat", "--range", "25600:", "large", cwd=repository).stdout == ""
+    assert call_dsvc("cat", "--range", "97+3", "whole", cwd=repository).stdout == "abc"
     assert call_dsvc("cat", "--range", "97+3", "large", cwd=repository).stdout == "abc"
 
 

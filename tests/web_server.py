@@ -11,12 +11,13 @@ __all__ = ["WebServer", "web_server"]
 
 
 class WebServer:
-    """Serves *pages* by path. Those in *shy* say no length, those in *forbidden* are refused, *elsewhere* redirects."""
+    """Serves *pages* by path: *shy* ones without a length, *whole* ones without ranges, *forbidden* ones not at all."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.pages: dict[str, bytes] = {}
         self.shy: set[str] = set()
+        self.whole: set[str] = set()
         self.forbidden: set[str] = set()
         self.asked: list[tuple[str, str]] = []
 
@@ -38,11 +39,11 @@ def web_server() -> Iterator[WebServer]:
                 return
             part, status = page, 200
             wanted = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
-            if wanted[0] and self.path not in web.shy:
+            if wanted[0] and self.path not in web.shy | web.whole:
                 part, status = page[int(wanted[0]) : int(wanted[2]) + 1 if wanted[2] else None], 206
             self.send_response(status)
             if self.path not in web.shy:
-                self.send_header("Accept-Ranges", "bytes")
+                self.send_header("Accept-Ranges", "none" if self.path in web.whole else "bytes")
                 self.send_header("Content-Length", str(len(part)))
                 self.send_header("ETag", f'"{md5(page, usedforsecurity=False).hexdigest()}"')
                 self.send_header("Last-Modified", formatdate(1_785_000_000, usegmt=True))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -109,6 +109,7 @@ class Links:
         self._policy = policy
         self._places: dict[tuple[str, str], Foreign] = {}
         self._lock = Lock()
+        self._is_leaving = Event()
 
     def place(self, url: str) -> Foreign:
         """Return the place that *url* is in, whoever named it."""
@@ -155,8 +156,27 @@ class Links:
             progress.advance(1)
             return found
 
-        yield from _in_parallel(look, linked)
+        yield from self._in_parallel(look, linked)
         progress.finish()
+
+    def _in_parallel(self, call: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield what *call* returns for each of *items*, in order, several at a time; the first failure ends all."""
+        with ThreadPoolExecutor(min(THREADS, max(1, len(items)))) as pool:
+            try:
+                yield from pool.map(call, items)
+            except BaseException:
+                # Ctrl-C, too, waits for a piece and not for a file.
+                self._is_leaving.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                self._is_leaving.clear()
+                raise
+
+    def _pieces(self, url: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        for piece in self.place(url).read(url, start, stop):
+            if self._is_leaving.is_set():
+                message = f"{without_secrets(url)} is not wanted any more"
+                raise StorageError(message)
+            yield piece
 
     def _listed(self, linked: Sequence[Linked]) -> dict[str, dict[str, ObjectState]]:
         """Return what is in the folders in which many of *linked* are."""
@@ -207,12 +227,11 @@ class Links:
             StorageError: It cannot be read.
         """
         hasher, length = blake3(), 0
-        place = self.place(state.url)
-        for piece in place.read(state.url):
+        for piece in self._pieces(state.url):
             hasher.update(piece)
             length += len(piece)
         # It may have changed while it was read.
-        if state.size not in (None, length) or not place.state(state.url).is_same(state):
+        if state.size not in (None, length) or not self.place(state.url).state(state.url).is_same(state):
             raise LinkChangedError(path, state.url, "it changed while it was read")
         return msgspec.structs.replace(state, size=length), ObjectId(hasher.digest())
 
@@ -231,7 +250,7 @@ class Links:
             progress.advance(1, measured[0].size or 0)
             return measured
 
-        measured = list(_in_parallel(measure, found))
+        measured = list(self._in_parallel(measure, found))
         progress.finish()
         return measured
 
@@ -258,7 +277,7 @@ class Links:
         hasher, length = blake3(), 0
         held = b""
         try:
-            for piece in self.place(one.link.url).read(one.link.url, start, None if whole else stop):
+            for piece in self._pieces(one.link.url, start, None if whole else stop):
                 if held:
                     yield held
                 hasher.update(piece)
@@ -329,23 +348,13 @@ class Links:
             return digest
 
         try:
-            digests = list(_in_parallel(fetch, wanted))
+            digests = list(self._in_parallel(fetch, wanted))
         except BaseException:
             for _, file in wanted:
                 file.unlink(missing_ok=True)
             raise
         progress.finish()
         return digests
-
-
-def _in_parallel(call: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield what *call* returns for each of *items*, in order, several at a time."""
-    with ThreadPoolExecutor(min(THREADS, max(1, len(items)))) as pool:
-        try:
-            yield from pool.map(call, items)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _reason(pinned: ObjectState, now: ObjectState) -> str:

@@ -148,7 +148,7 @@ class Foreign:
         file = self._asking(url, lambda: self._system.open(path, "rb", **options))
         with file:
             if start:
-                self._asking(url, lambda: file.seek(start))
+                self._asking(url, lambda: _seek(file, start))
             left = None if stop is None else stop - start
             while left is None or left > 0:
                 length = _PIECE if left is None else min(left, _PIECE)
@@ -201,6 +201,15 @@ class Foreign:
         if isinstance(error, ValueError | RuntimeError):
             return StorageError(f"cannot read {without_secrets(url)}: {type(error).__name__}")
         return None
+
+
+def _seek(file: Any, start: int) -> None:
+    try:
+        file.seek(start)
+    except ValueError:
+        # A web server that knows no ranges: what comes before has to be read too.
+        while start > 0 and (piece := file.read(min(start, _PIECE))):
+            start -= len(piece)
 
 
 def _status(error: BaseException) -> int | None:
