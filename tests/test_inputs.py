@@ -107,7 +107,7 @@ def test_an_input_that_nobody_knows_is_refused_and_nothing_is_committed(
 
 def test_a_program_commits_with_what_it_got_as_inputs(folder: Path, environment: dict[str, str]) -> None:
     run_program(
-        f"(use web/pages {ELSEWHERE}; use web/pages {ELSEWHERE} | cat)\ndsvc -C repository commit -qm third",
+        f"(use web/pages {ELSEWHERE}; use web/pages {ELSEWHERE} | cat)\nenv true\ndsvc -C repository commit -qm third",
         folder,
         environment,
     )
@@ -144,6 +144,34 @@ def test_two_programs_know_nothing_of_each_other(folder: Path, environment: dict
     run_program(f"use text {OTHER}\ndsvc -C repository commit -qm third", folder, environment)
 
     assert inputs(folder) == [("text", OTHER)]
+
+
+def test_what_one_script_got_is_no_input_of_the_next_one_that_the_same_program_runs(
+    folder: Path, environment: dict[str, str]
+) -> None:
+    run_program(
+        f"""
+        (echo 'use web/pages {ELSEWHERE}'; echo 'dsvc -C repository add -q c') > first
+        (echo 'use text {OTHER}'; echo 'dsvc -C repository commit -qm third --no-edit') > second
+        functions=$(sed -n '/^dsvc()/p; /^use()/p' program.sh)
+        for script in first second; do echo "$functions" | cat - $script > $script.sh; done
+        sh first.sh; dsvc -C repository reset -q; dsvc -C repository add -q c; sh second.sh
+        """,
+        folder,
+        environment,
+    )
+
+    assert inputs(folder) == [("text", OTHER)]
+
+
+def test_of_what_is_asked_for_again_and_again_the_last_counts(tmp_path: Path) -> None:
+    caller = Caller("here", (Process(7, 100),), (Process(7, 100),), None, lambda _: True)
+    for time in range(3):
+        record_use(tmp_path, caller, "raw@latest", bytes([time]) * 32, place="", time=time)
+    record_use(tmp_path, caller, "raw@1.0", b"x" * 32, place="", time=3)
+
+    assert inputs_of(tmp_path, caller) == [Input("raw@latest", bytes([2]) * 32), Input("raw@1.0", b"x" * 32)]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_parts_of_a_run_share_their_inputs_wherever_they_are(folder: Path, environment: dict[str, str]) -> None:
@@ -202,14 +230,14 @@ def test_what_is_typed_at_a_prompt_makes_no_inputs_of_what_is_typed_later(
 
 def test_uses_are_forgotten_when_their_program_is_gone_or_its_number_is_used_again(tmp_path: Path) -> None:
     alive = {Process(7, 100), Process(8, 100)}
-    programs = [Caller("here", (process,), None, alive.__contains__) for process in (Process(7, 100), Process(8, 100))]
+    programs = [Caller("here", (one,), (one,), None, alive.__contains__) for one in (Process(7, 100), Process(8, 100))]
     for program, name in zip(programs, ("one", "two"), strict=True):
         record_use(tmp_path, program, name, b"x" * 32, place="", time=1)
     alive.remove(Process(7, 100))
     alive.add(Process(7, 200))
 
     record_use(
-        tmp_path, Caller("here", (Process(7, 200),), None, alive.__contains__), "three", b"x" * 32, place="", time=2
+        tmp_path, Caller("here", (Process(7, 200),), (), None, alive.__contains__), "three", b"x" * 32, place="", time=2
     )
 
     assert inputs_of(tmp_path, programs[0]) == []
@@ -218,7 +246,7 @@ def test_uses_are_forgotten_when_their_program_is_gone_or_its_number_is_used_aga
 
 
 def test_a_damaged_record_of_a_use_is_passed_over(tmp_path: Path) -> None:
-    caller = Caller("here", (Process(7, 100),), None, lambda _: True)
+    caller = Caller("here", (Process(7, 100),), (Process(7, 100),), None, lambda _: True)
     record_use(tmp_path, caller, "one", b"x" * 32, place="", time=1)
     (tmp_path / "damaged.json").write_text("{")
     (tmp_path / "newer.json").write_text('{"v": 2}')

@@ -1,10 +1,12 @@
-"""Who called: the processes that this command is a part of, up to where a person's shell or a scheduler started them.
+"""Who called: the program that runs this command, and all that run that.
 
-Linux tells by `/proc`; elsewhere, and where a job is spread over machines, the variable DSVC_RUN does.
+A program is the process that started the command: a script, a notebook, make. Its forks are it, such as a subshell in
+`$(dsvc get x | tail -1)`, and what only passes a command on, such as timeout, is none. A shell where somebody types is
+none either. Linux tells by `/proc`; elsewhere, and where a job is spread over machines, the variable DSVC_RUN does.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,6 +18,10 @@ __all__ = ["arguments_of", "read_caller"]
 _PROC: Final = Path("/proc")
 _SHELLS: Final = frozenset(
     ["ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "mksh", "nu", "pwsh", "sh", "tcsh", "xonsh", "yash", "zsh"]
+)
+# What only runs a command that it is given.
+_WRAPPERS: Final = frozenset(
+    ["doas", "env", "flock", "ionice", "nice", "nohup", "setsid", "stdbuf", "sudo", "time", "timeout", "xargs"]
 )
 
 
@@ -31,25 +37,43 @@ class _Status(NamedTuple):
 
 
 def read_caller(*, itself: bool = False) -> Caller:
-    """Return who called, as `dsvc.datasets.uses` asks it.
-
-    They are the processes of the same session above this one, the nearest first, up to a shell that somebody types at;
-    with *itself*, this one is the first of them.
-    """
+    """Return who called, as `dsvc.datasets.uses` asks it; with *itself*, this process is a program too."""
     own = _status(os.getpid())
-    above = [] if own is None else [status.process for status in _above(own)]
-    processes = [own.process, *above] if own is not None and itself else above
-    return Caller(_machine(), tuple(processes), os.environ.get("DSVC_RUN") or None, _is_alive)
+    above = [] if own is None else list(_above(own))
+    called = None if own is None else _program(own, above)
+    programs = [*([own] if itself and own is not None else []), *([] if called is None else [called])]
+    return Caller(
+        _machine(),
+        tuple(status.process for status in programs),
+        tuple(status.process for status in above),
+        os.environ.get("DSVC_RUN") or None,
+        _is_alive,
+    )
 
 
 def _above(own: _Status) -> Iterator[_Status]:
-    below = own
-    while below.process.number != own.session:
-        above = _status(below.parent)
-        if above is None or above.session != own.session or _is_typed_at(above, below):
-            return
+    """Yield the processes above *own*, the nearest first."""
+    seen = {own.process}
+    above = _status(own.parent)
+    # Numbers that are used again while we look could make a ring.
+    while above is not None and above.process not in seen:
+        seen.add(above.process)
         yield above
-        below = above
+        above = _status(above.parent)
+
+
+def _program(own: _Status, above: Sequence[_Status]) -> _Status | None:
+    """Return the program that has called *own*, of the processes *above* it; None where somebody types."""
+    below = own
+    for number, status in enumerate(above):
+        if _is_typed_at(status, below):
+            return None
+        below = status
+        words = arguments_of(status.process.number)
+        is_fork = number + 1 < len(above) and words and words == arguments_of(above[number + 1].process.number)
+        if not is_fork and status.name not in _WRAPPERS:
+            return status
+    return None
 
 
 def _is_typed_at(shell: _Status, child: _Status) -> bool:

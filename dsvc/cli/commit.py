@@ -113,11 +113,13 @@ def command(
     others are given. What was pushed already stays as it was on the remote.
 
     A commit can name the versions that it was made from, its *inputs*: those of `--input`, and by itself those that the
-    same program has got or used before, with `dsvc get` or `dsvc use`, be it when it commits or when it stages the
-    files with `dsvc add`. The same program are all processes above the command up to the shell where somebody types, or
-    up to cron, a service or a container; what is typed at a prompt never makes an input of what is typed later there.
-    Where a job is spread over machines, and where there is no `/proc`, give all its parts the same `DSVC_RUN`, any
-    text, in the environment. `--no-auto-inputs`, or `commit.auto-inputs` set to false, names only those of `--input`.
+    program has got or used before, with `dsvc get` or `dsvc use`, which makes it, or has staged its files with `dsvc
+    add`. The program is the process that ran `dsvc get`, such as a script or a notebook, and all that this runs belongs
+    to it, as long as it lives. A shell that somebody types at is none: what is typed at a prompt never makes an input
+    of what is typed later there. Where several programs or machines make one version, and where there is no `/proc`,
+    give all of them the same `DSVC_RUN`, any text, in the environment. `--no-auto-inputs`, or `commit.auto-inputs` set
+    to false, names only those of `--input`.
+
     An input may be a version here, a branch of a remote as it was last fetched, or *NAME*`@`*ID*, with all 64 digits,
     of a store somewhere else. `--amend` keeps the inputs that there are. `dsvc log --inputs` and `dsvc graph` show
     them.

@@ -80,8 +80,7 @@ def _wanted(config: Config, asked: str | None) -> Sequence[str]:
 
 def _program() -> tuple[list[str], list[str]]:
     """Return the program that this is a part of, and what it was called with; nothing where somebody types."""
-    processes = read_caller().processes
-    words = arguments_of(processes[-1].number) if processes else []
+    words = next((arguments_of(program.number) for program in read_caller().programs), [])
     if not words:
         return [], []
     count = 1

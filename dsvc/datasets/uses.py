@@ -1,8 +1,9 @@
 """Uses: which versions a program has got or used, remembered until it commits what it made of them.
 
-One small file for each, in a folder of the user's own. A use belongs to the processes that asked for it, one above
-the other up to where a person or a scheduler started them, or to a *run*, a name in the environment that also
-reaches over machines. Nothing depends on it: a file that cannot be read or written is passed over.
+One small file for each, in a folder of the user's own. A use belongs to the program that asked for it, a process, and
+to all that this starts; or to a *run*, a name in the environment that also reaches over machines. Of what is asked for
+by one name several times, as in a loop, the last counts. Nothing depends on it: a file that cannot be read or written
+is passed over.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,19 +33,20 @@ class Process(NamedTuple):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: *processes*, the nearest first, on *machine*, which says where their numbers mean anything; and *run*.
+    """Who asks: *programs*, none where somebody types, and all processes *above*; and the *run*, if it has a name.
 
-    *is_alive* tells whether a process of that machine is still there.
+    *machine* says where their numbers mean anything, and *is_alive* whether a process is still there.
     """
 
     machine: str
-    processes: tuple[Process, ...]
+    programs: tuple[Process, ...]
+    above: tuple[Process, ...]
     run: str | None
     is_alive: Callable[[Process], bool]
 
 
 class Use(msgspec.Struct, frozen=True):
-    """That somebody got or used the version *commit*, called *name*, of the store at *place*, at *time*.
+    """That *programs* got or used the version *commit*, called *name*, of the store at *place*.
 
     *time* is in microseconds since 1970 UTC.
     """
@@ -54,7 +56,7 @@ class Use(msgspec.Struct, frozen=True):
     place: str
     time: int
     machine: str
-    processes: tuple[Process, ...]
+    programs: tuple[Process, ...]
     run: str | None
     v: int = _VERSION
 
@@ -66,13 +68,12 @@ _decoder: Final = msgspec.json.Decoder(Use)
 def record_use(folder: Path, caller: Caller, name: str, commit: bytes, *, place: str, time: int) -> None:
     """Remember in *folder* that *caller* uses the version *commit*, called *name*, of the store at *place*.
 
-    A caller that is nothing but a person's shell is not remembered: whatever they do next need not come of it.
+    Where somebody types, nothing is remembered: what they do next need not come of it.
     """
-    if not caller.processes and caller.run is None:
+    if not caller.programs and caller.run is None:
         return
-    use = Use(name, commit.hex(), place, time, caller.machine, caller.processes, caller.run)
-    # The same use is the same file, however often a loop asks.
-    same = msgspec.json.encode(msgspec.structs.replace(use, time=0))
+    use = Use(name, commit.hex(), place, time, caller.machine, caller.programs, caller.run)
+    same = msgspec.json.encode(msgspec.structs.replace(use, time=0, commit=""))
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _drop_finished(folder, caller, time)
@@ -82,7 +83,7 @@ def record_use(folder: Path, caller: Caller, name: str, commit: bytes, *, place:
 
 
 def inputs_of(folder: Path, caller: Caller) -> list[Input]:
-    """Return what *caller*, or a part of the program that it is part of, has used, in that order."""
+    """Return what the programs above *caller*, or other parts of its run, have used, in that order."""
     uses = sorted((use for _, use in _read(folder) if _is_callers(use, caller)), key=lambda use: (use.time, use.name))
     return list(dict.fromkeys(Input(use.name, bytes.fromhex(use.commit)) for use in uses))
 
@@ -90,7 +91,7 @@ def inputs_of(folder: Path, caller: Caller) -> list[Input]:
 def _is_callers(use: Use, caller: Caller) -> bool:
     if use.run is not None and caller.run is not None:
         return use.run == caller.run
-    return use.machine == caller.machine and not set(use.processes).isdisjoint(caller.processes)
+    return use.machine == caller.machine and not set(use.programs).isdisjoint(caller.above)
 
 
 def _read(folder: Path) -> Iterator[tuple[Path, Use]]:
@@ -106,7 +107,7 @@ def _drop_finished(folder: Path, caller: Caller, now: int) -> None:
     """Forget the uses whose program has ended, as far as that can be told, and those of long ago."""
     for path, use in _read(folder):
         if use.run is None and use.machine == caller.machine:
-            is_over = not any(map(caller.is_alive, use.processes))
+            is_over = not any(map(caller.is_alive, use.programs))
         else:
             is_over = now - use.time > _LONGEST
         if is_over:
