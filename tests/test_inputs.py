@@ -61,7 +61,9 @@ def run_program(text: str, folder: Path, environment: Mapping[str, str]) -> None
     use = (
         "from dsvc.cli.session import record_use as r; import sys; r(sys.argv[1], bytes.fromhex(sys.argv[2]), place='')"
     )
-    words = f'dsvc() {{ "{sys.executable}" -m dsvc "$@"; }}\nuse() {{ "{sys.executable}" -c "{use}" "$@"; }}\n'
+    words = (
+        f'dsvc() {{ "{sys.executable}" -m dsvc "$@"; }}\nuse() {{ timeout 60 "{sys.executable}" -c "{use}" "$@"; }}\n'
+    )
     program = folder.parent / "program.sh"
     program.write_text(words + text)
     command = ["sh", "-eu", program.name]
@@ -107,7 +109,7 @@ def test_an_input_that_nobody_knows_is_refused_and_nothing_is_committed(
 
 def test_a_program_commits_with_what_it_got_as_inputs(folder: Path, environment: dict[str, str]) -> None:
     run_program(
-        f"(use web/pages {ELSEWHERE}; use web/pages {ELSEWHERE} | cat)\nenv true\ndsvc -C repository commit -qm third",
+        f"(use web/pages {ELSEWHERE}; use web/pages {ELSEWHERE} | cat)\ndsvc -C repository commit -qm third",
         folder,
         environment,
     )
