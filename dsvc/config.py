@@ -149,6 +149,7 @@ _ALL_KEYS: Final = (
         "DSVC_CACHE_SHARED",
         kind=bool,
     ),
+    Key("use.lock", None, "The file that `dsvc use` writes, in place of the nearest `dsvc.lock`.", "DSVC_LOCK"),
     Key(
         "use.record",
         False,  # noqa: FBT003 (the default of a flag)

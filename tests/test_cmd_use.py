@@ -99,6 +99,16 @@ def test_what_was_asked_for_is_looked_for_again_where_that_is_wanted(code: Code)
     assert got(code("get", "@train")) == {b"a": b"2"}
 
 
+def test_another_file_may_be_named(code: Code) -> None:
+    other = code.desk.folder / "other.lock"
+
+    code("use", f"{code.remote}#main", "--as", "train", "--lock", other)
+
+    assert not code.lock.exists()
+    assert [record["alias"] for record in code.records("use", "--lock", other)] == ["train"]
+    assert got(code("get", "@train", DSVC_LOCK=other)) == {b"a": b"1"}
+
+
 def test_in_the_repository_of_the_data_it_says_where_others_get_it(code: Code) -> None:
     (code.desk.work / "src").mkdir()
     work = code.desk.work

@@ -8,6 +8,7 @@ import msgspec
 from dsvc.cli import console
 from dsvc.cli.errors import Failure
 from dsvc.cli.session import open_repository
+from dsvc.cli.user_cache import surroundings
 from dsvc.datasets.address import Address, parse_address
 from dsvc.datasets.lockfile import LOCK_FILE, AliasNotFoundError, Locked, find_lock, read_lock, variable_of
 from dsvc.errors import InvalidInputError
@@ -16,7 +17,16 @@ from dsvc.model.paths import quote_path
 from dsvc.repository import NotARepositoryError
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Target", "find_target", "known_lock", "nearest_repository", "path_within", "read_targets", "what_is_meant"]
+__all__ = [
+    "Target",
+    "find_target",
+    "known_lock",
+    "nearest_repository",
+    "path_within",
+    "read_targets",
+    "stated_lock",
+    "what_is_meant",
+]
 
 _NOT_FOUND = 4
 
@@ -24,26 +34,35 @@ _NOT_FOUND = 4
 class Target(msgspec.Struct, frozen=True):
     """What *alias* stands for: the *version*, called *name*, of *store*, None for the repository; or a plain *folder*.
 
-    *variable* is what overrides the lock file, if anything does.
+    *origin* is the store that others get it from, None if there is none; *variable* what overrides the lock file.
     """
 
     alias: str
     name: str
     store: str | None = None
+    origin: str | None = None
     version: str = ""
     folder: Path | None = None
     variable: str | None = None
 
 
-def known_lock(given: Path | None) -> Path:
-    """Return the lock file: the one *given*, or the nearest one above the working folder.
+def stated_lock(given: Path | None) -> Path | None:
+    """Return the lock file: the one *given*, or configured, or else the nearest one above the working folder."""
+    if given is not None:
+        return given
+    configured = surroundings()[0].text("use.lock")
+    return find_lock(Path.cwd()) if configured is None else Path(configured).expanduser()
+
+
+def known_lock(given: Path | None = None) -> Path:
+    """Return the lock file, as `stated_lock` does.
 
     Raises:
         Failure: There is none.
     """
-    path = given if given is not None else find_lock(Path.cwd())
+    path = stated_lock(given)
     if path is None or not path.is_file():
-        message = f"there is no {LOCK_FILE if given is None else given} here"
+        message = f"there is no {path or LOCK_FILE} here"
         hint = f"to use a version under an alias, run `dsvc use NAME@VERSION --as ALIAS`, which makes a {LOCK_FILE}"
         raise Failure(message, code=_NOT_FOUND, hint=hint)
     return path
@@ -72,14 +91,14 @@ def path_within(folder: Path, within: bytes | None) -> Path:
     return path
 
 
-def find_target(alias: str, given: Path | None = None) -> Target:
+def find_target(alias: str) -> Target:
     """Return what *alias* stands for, and say so if it is not what the lock file says.
 
     Raises:
         AliasNotFoundError: The lock file has no such alias.
         InvalidInputError: What overrides it is nothing that can be used.
     """
-    path = known_lock(given)
+    path = known_lock()
     locked = read_lock(path).get(alias)
     if locked is None:
         raise AliasNotFoundError(alias, path)
@@ -111,7 +130,8 @@ def _target(alias: str, locked: Locked, repository: Worktree | None) -> Target:
         return _overridden(alias, variable, stated, locked)
     # What is here need not be asked for.
     is_here = repository is not None and ObjectId.from_hex(locked.commit) in repository.store.objects
-    return Target(alias, locked.asked, None if is_here else locked.url or None, locked.commit)
+    origin = locked.url or None
+    return Target(alias, locked.asked, None if is_here else origin, origin, locked.commit)
 
 
 def _overridden(alias: str, variable: str, stated: str, locked: Locked) -> Target:
@@ -126,4 +146,5 @@ def _overridden(alias: str, variable: str, stated: str, locked: Locked) -> Targe
     except InvalidInputError as error:
         message = f"{variable}: {error}"
         raise InvalidInputError(message) from error
-    return Target(alias, address.version, address.store or locked.url or None, address.version, variable=variable)
+    store = address.store or locked.url or None
+    return Target(alias, address.version, store, store, address.version, variable=variable)

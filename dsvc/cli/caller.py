@@ -24,6 +24,9 @@ _WRAPPERS: Final = frozenset(
     ["doas", "env", "flock", "ionice", "nice", "nohup", "setsid", "stdbuf", "sudo", "time", "timeout", "xargs"]
 )
 
+# What starts programs for people: nothing that it has started has to do with the rest.
+_SERVERS: Final = frozenset(["cron", "crond", "init", "sshd", "sshd-session", "systemd"])
+
 
 class _Status(NamedTuple):
     """What the system says of a process; *parent*, *group* and *session* are numbers of processes."""
@@ -63,10 +66,10 @@ def _above(own: _Status) -> Iterator[_Status]:
 
 
 def _program(own: _Status, above: Sequence[_Status]) -> _Status | None:
-    """Return the program that has called *own*, of the processes *above* it; None where somebody types."""
+    """Return the program that has called *own*, of the processes *above* it; None where a person has."""
     below = own
     for number, status in enumerate(above):
-        if _is_typed_at(status, below):
+        if status.name in _SERVERS or _is_typed_at(status, below):
             return None
         below = status
         words = arguments_of(status.process.number)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from dsvc.cli import console
-from dsvc.cli.aliases import Target, known_lock, nearest_repository, read_targets
+from dsvc.cli.aliases import Target, known_lock, nearest_repository, read_targets, stated_lock
 from dsvc.cli.errors import UsageError
 from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import Json, Quiet, argument, option
@@ -20,7 +20,6 @@ from dsvc.datasets.lockfile import (
     Locked,
     change_lock,
     check_alias,
-    find_lock,
     read_lock,
     usual_alias,
 )
@@ -59,8 +58,8 @@ def command(
 
     The file, `dsvc.lock`, says for each alias which commit of which dataset is meant and where it can be got. It is a
     small text that diffs well: commit it to the git repository of the code. It is looked for in the working folder and
-    in those above, and made at the root of the repository, git's or dsvc's, where there is none. Outside of a
-    repository of dsvc, write `REMOTE#NAME`, with the address of a remote.
+    in those above, unless `use.lock` names another one, and made at the root of the repository, git's or dsvc's, where
+    there is none. Outside of a repository of dsvc, write `REMOTE#NAME`, with the address of a remote.
 
     A program asks for the folder of a version with `dsvc get @`*ALIAS*. It gets exactly the version of the file,
     whatever has become of branches and tags. `DSVC_USE_`*ALIAS* in the environment, in upper case and with `_` for `-`,
@@ -102,7 +101,7 @@ def command(
         _update(known_lock(lock), names, json=json)
         return
     if names:
-        path = lock if lock is not None else find_lock(Path.cwd()) or _new_lock()
+        path = stated_lock(lock) or _new_lock()
         aliases = [_use(path, names[0], alias)]
     else:
         path = known_lock(lock)

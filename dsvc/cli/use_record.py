@@ -15,7 +15,7 @@ from dsvc.errors import DsvcError
 from dsvc.log.uses import record_use
 from dsvc.storage.backend import Backend
 from dsvc.transport.address import open_backend, redact
-from dsvc.transport.remote import NoStoreError, Remote, default_remote
+from dsvc.transport.remote import NoStoreError, Remote
 
 __all__ = ["record_targets"]
 
@@ -48,20 +48,17 @@ def _record(target: Target, run: str, url: str, *, host: bool) -> None:
     with progress_bar() as progress:
         source = open_source(open_cache(config), target.store, offline=False, progress=progress)
         commit = bytes.fromhex(source.resolve(target.version).commit)
-    backend, where = _place(target.store)
+    backend, where = _place(target.origin)
     record_use(backend, context, commit, target.name, host=host, run=run[:_LONGEST], url=url[:_LONGEST])
     console.say(f"recorded on {where} that you use {target.name}{f' in {run}' if run else ''}")
 
 
 def _place(store: str | None) -> tuple[Backend, str]:
-    """Return where to tell it, and what that is called: *store*, or the usual remote, or the repository itself."""
-    config = surroundings()[0]
+    """Return where to tell it, and what that is called: *store*, or else the repository itself."""
     if store is None:
-        if not config.remotes():
-            return open_repository().store.backend, "this repository"
-        store = default_remote(config, None)
+        return open_repository().store.backend, "this repository"
     address, settings = find_store(store)
     backend = open_backend(address, Path("/"), settings)
-    if not Remote(store, address, backend, make_context(config), settings=settings).is_store:
+    if not Remote(store, address, backend, make_context(surroundings()[0]), settings=settings).is_store:
         raise NoStoreError(address)
     return backend, redact(store)
