@@ -345,3 +345,32 @@ def test_a_change_of_a_link_is_shown_with_where_it_leads(call_dsvc: RunDsvc, rep
         f"-link {web.url}/data/labels.csv 8 B",
         f"+link {web.url}/data/labels.csv 7 B",
     ]
+
+
+def test_many_urls_come_from_a_file_each_with_its_path(
+    call_dsvc: RunDsvc, repository: Path, web: WebServer, tmp_path: Path
+) -> None:
+    for number in range(20):
+        web.pages[f"/page{number}"] = b"%d" % number
+    lines = [f"{web.url}/page{number}" for number in range(18)]
+    file = tmp_path / "urls"
+    file.write_text("\n".join([*lines, f"{web.url}/page18\tdeep/name", f"{web.url}/page19\tdeep/", ""]))
+    call_dsvc("link", "add", "--urls-from-file", file, "--to", "pages", cwd=repository)
+
+    found = listed(call_dsvc, repository)
+    assert found["deep/name"] == f"{web.url}/page18"
+    assert found["deep/page19"] == f"{web.url}/page19"
+    assert found["pages/page7"] == f"{web.url}/page7"
+    assert len(found) == 20
+    call_dsvc("link", "add", cwd=repository, code=2)
+    call_dsvc("link", "add", "--urls-from-file", tmp_path / "nothing", cwd=repository, code=4)
+
+
+def test_an_edit_within_a_second_is_seen(call_dsvc: RunDsvc, repository: Path, outside: Path) -> None:
+    file = outside / "a.txt"
+    os.utime(file, ns=(10**18 + 1000, 10**18 + 1000))
+    call_dsvc("link", "add", file.as_uri(), cwd=repository)
+    file.write_text("ONE\n")
+    os.utime(file, ns=(10**18 + 500_000_000, 10**18 + 500_000_000))
+
+    assert "it was modified" in call_dsvc("link", "check", cwd=repository, code=1).stdout

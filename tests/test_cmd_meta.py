@@ -263,3 +263,12 @@ def test_a_merge_says_what_both_sides_have_said(call_dsvc: RunDsvc, folder: Path
     call_dsvc("merge", "-q", "-m", "merge", "side", cwd=folder)
 
     assert said(call_dsvc, folder, "HEAD") == {"both": "main", "main": 1, "side": 1}
+
+
+def test_what_others_say_reaches_no_terminal_as_a_command(call_dsvc: RunDsvc, folder: Path) -> None:
+    call_dsvc("meta", "set", "a=\x9b31m\u202e", "--path", "other", cwd=folder)
+    call_dsvc("meta", "set", "a=\x9b31m", 'b:={"\x9b": 1}', cwd=folder)
+    call_dsvc("commit", "-qm", "says", cwd=folder)
+
+    shown = [call_dsvc(*words, cwd=folder).stdout for words in (["show", "-p"], ["ls", "--meta"], ["meta", "list"])]
+    assert not set("".join(shown)) & {"\x9b", "\u202e"}

@@ -10,7 +10,7 @@ import pytest
 from dsvc.config import Config
 from dsvc.datasets.link_edit import add_links, links_of, vendor_links
 from dsvc.datasets.link_policy import LinkPolicy, read_policy
-from dsvc.datasets.link_targets import find_targets
+from dsvc.datasets.link_targets import Wanted, find_targets
 from dsvc.datasets.links import Drift, LinkChangedError, Links
 from dsvc.errors import NotFoundError
 from dsvc.worktree.pathspec import Pathspec
@@ -63,7 +63,8 @@ def open_links(worktree: Worktree) -> Links:
 
 
 def link(worktree: Worktree, links: Links, *urls: str, recursive: bool = False) -> None:
-    targets, named = find_targets(links, urls, b"", into=True, recursive=recursive)
+    wanted = [Wanted(url, b"", into=True) for url in urls]
+    targets, named = find_targets(links, wanted, recursive=recursive)
     add_links(worktree, worktree.store.state(), links, targets, named=named)
 
 

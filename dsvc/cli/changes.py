@@ -185,6 +185,7 @@ class ChangePrinter:
         if (None if old is None else old.extension) == (None if new is None else new.extension):
             return
         from dsvc.history.extensions import read_extensions  # few entries have one
+        from dsvc.history.metadata import printable
 
         for side, sign, colour in zip(change, "-+", ("red", "green"), strict=True):
             if side is None:
@@ -193,7 +194,7 @@ class ChangePrinter:
             if extension.link is not None:
                 yield f"{sign}link {_link(side, extension.link)}", colour
             if extension.metadata != "{}":
-                yield f"{sign}metadata {extension.metadata}", colour
+                yield f"{sign}metadata {printable(extension.metadata)}", colour
 
     def _difference(self, change: Change) -> str:
         sizes = _sizes(change)

@@ -9,7 +9,7 @@ from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History
 from dsvc.cli.options import option
 from dsvc.errors import CorruptionError
-from dsvc.history.metadata import commit_meta, flat, shown
+from dsvc.history.metadata import commit_meta, flat, printable, shown
 from dsvc.history.revisions import Target, UnknownRevisionError, peel
 from dsvc.log.refs import HEADS, REMOTES, TAGS, short_name
 from dsvc.log.state import State
@@ -194,8 +194,8 @@ def meta_lines(meta: JsonObject) -> Iterator[str]:
     """Yield what people say of something, a dotted key and its value on each line."""
     for key, value in flat(meta):
         text = shown(value)
-        # A text of several lines, or with control characters, is one line of JSON.
-        yield f"{key}={text if text.isprintable() else encode_canonical(value)}"
+        told = text if text.isprintable() else printable(encode_canonical(value))
+        yield f"{key if key.isprintable() else printable(encode_canonical(key))}={told}"
 
 
 class _Shown(NamedTuple):

@@ -94,6 +94,7 @@ _HINTS: Final[dict[str, str]] = {
     "LinkNotAllowedError": "if you trust it, use `--links`; or set `links.allow` to patterns of URLs that may be "
     "read, which a file of this machine needs in any case",
     "LinkPathTakenError": "`dsvc add` stages a file in place of a link; to have a link in its place, remove it first",
+    "LinkUnreadableError": "check address, network and credentials (see dsvc-remotes(7)), then run the same again",
     "NamelessUrlError": "use `--to PATH`",
     "SecretInUrlError": "link to the plain address; credentials come from the environment, see dsvc-remotes(7)",
     "SizelessUrlError": "with `--digest`, all of it is read once to find out",

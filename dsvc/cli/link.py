@@ -1,16 +1,18 @@
 """dsvc link: content that stays elsewhere."""
 
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 from dsvc.cli import console
-from dsvc.cli.errors import UsageError
+from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.links import link_record, open_links
 from dsvc.cli.options import AnyLinks, DryRun, Jobs, Json, NullTerminated, Quiet, argument, option
 from dsvc.cli.paths import shown_path, tree_path
-from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_pathspec
+from dsvc.cli.pathspec import PathspecFile, PathspecNull, named_paths, read_pathspec
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_worktree
 from dsvc.cli.workers import begun, workers
@@ -23,7 +25,7 @@ from dsvc.datasets.link_edit import (
     update_links,
     vendor_links,
 )
-from dsvc.datasets.link_targets import find_targets
+from dsvc.datasets.link_targets import Wanted, find_targets
 from dsvc.datasets.links import Drift, Linked, Standing
 from dsvc.model.paths import display_path
 from dsvc.worktree.pathspec import Pathspec
@@ -77,13 +79,19 @@ def command(*, null: NullTerminated = False, json: Json = False) -> None:
 
 
 def add(
-    urls: Urls,
+    urls: Urls = (),
     *,
     to: Annotated[
         bytes | None,
         option("--to", metavar="PATH", help="Put it at *PATH*, or into it if it is a folder or ends with `/`."),
     ] = None,
     recursive: Annotated[bool, option("-r", "--recursive", help="Link to all objects below each *URL*.")] = False,
+    urls_from_file: Annotated[
+        Path | None,
+        option(
+            "--urls-from-file", metavar="FILE", help="Read URLs from *FILE*, one on a line, perhaps with tab and path."
+        ),
+    ] = None,
     digest: Digest = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -94,6 +102,8 @@ def add(
     Each is looked at, and pinned as it is now. Paths are as `cp` would give them: the last name of the *URL*, in the
     working folder or where `--to` says. In the names of objects in buckets and of files, `*`, `?` and `[` make
     a pattern; `*` matches slashes too. Everything that is found is staged at once, or nothing is.
+
+    With `--urls-from-file`, a line is a URL, or a URL, a tab, and a path as `--to` would take it.
 
     A *URL* that was linked to already, at the same path, is pinned anew. Objects whose names no version can hold, such
     as those with an empty part or `..`, are an error.
@@ -110,10 +120,9 @@ def add(
     worktree = open_worktree()
     state = worktree.store.state()
     links = open_links(worktree, anything=False)
-    place = tree_path(worktree.root, b"." if to is None else to)
-    into = to is None or _is_folder(worktree, to)
+    wanted = _wanted(worktree, urls, to, urls_from_file)
     with progress_bar() as progress:
-        targets, named = find_targets(links, urls, place, into=into, recursive=recursive)
+        targets, named = find_targets(links, wanted, recursive=recursive)
         if dry_run or json:
             for target in targets:
                 _tell_target(worktree, target.path, target.state.url, target.state.size, json=json)
@@ -121,6 +130,31 @@ def add(
             return
         staged = add_links(worktree, state, links, targets, named=named, digest=digest, progress=progress)
     console.say(_summary(staged))
+
+
+def _wanted(worktree: Worktree, urls: Sequence[str], to: bytes | None, file: Path | None) -> list[Wanted]:
+    place = tree_path(worktree.root, b"." if to is None else to)
+    into = to is None or len(urls) > 1 or _is_folder(worktree, to)
+    wanted = [Wanted(url, place, into) for url in urls]
+    for line in _lines(file) if file is not None else ():
+        url, _, path = line.partition("\t")
+        if path:
+            wanted.append(Wanted(url, named_paths(worktree, [os.fsencode(path)])[0], into=path.endswith("/")))
+        else:
+            wanted.append(Wanted(url, place, into=True))
+    if not wanted:
+        message = "no URL given: what is to be linked to?"
+        raise UsageError(message)
+    return wanted
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        content = sys.stdin.buffer.read() if file == Path("-") else file.read_bytes()
+    except OSError as error:
+        message = f"cannot read {file}: {error.strerror}"
+        raise Failure(message, code=4 if isinstance(error, FileNotFoundError) else 7) from error
+    return [line for line in os.fsdecode(content).splitlines() if line.strip()]
 
 
 def _is_folder(worktree: Worktree, to: bytes) -> bool:

@@ -9,6 +9,7 @@ from dsvc.cli.history import History, PathNotFoundError, open_history
 from dsvc.cli.options import Json, NullTerminated, argument, option
 from dsvc.cli.paths import shown_path
 from dsvc.cli.pathspec import working_folder
+from dsvc.history.metadata import printable
 from dsvc.history.tree import Folder, Tree
 from dsvc.model.canonical_json import decode_canonical
 from dsvc.model.extension import Extension
@@ -135,5 +136,5 @@ class _Printer:
             kind = "folder" if isinstance(entry, Folder) else EntryKind(entry.kind).name.lower()
             shown = f"{kind:10} {size:>12} {digest or '-':64} {shown}{'' if link is None else f' -> {link.url}'}"
         if self._meta and said_of != "{}":
-            shown += f" {said_of}"
+            shown += f" {printable(said_of)}"
         console.out(shown, "\0" if self._null else "\n")

@@ -160,9 +160,8 @@ def keep_digests(worktree: Worktree, state: State, standings: Iterable[Standing]
     read = [one for one in standings if one.drift is Drift.SAME and one.digest and not one.linked.entry.digest]
     metadata = _metadata(worktree, [one.linked for one in read])
     pins = [
-        _Pin(entry.path, pinned_state(one.linked), one.digest, metadata[entry], entry)
+        _Pin(one.linked.entry.path, pinned_state(one.linked), one.digest, metadata[one.linked.entry], one.linked.entry)
         for one in read
-        for entry in (one.linked.entry,)
     ]
     return _stage(worktree, pins)
 

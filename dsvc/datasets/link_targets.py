@@ -1,5 +1,6 @@
 """What is found at the URLs that somebody wants to link to, and which paths it gets."""
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -11,7 +12,7 @@ from dsvc.model.link_url import BUCKET_SCHEMES, check_link_url, without_secrets
 from dsvc.model.paths import validate_path
 from dsvc.storage.foreign import FolderUrlError, ObjectState
 
-__all__ = ["NamelessUrlError", "NothingLinkedError", "Target", "find_targets"]
+__all__ = ["NamelessUrlError", "NothingLinkedError", "Target", "Wanted", "find_targets"]
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 
@@ -39,72 +40,74 @@ class Target(NamedTuple):
     state: ObjectState
 
 
-def find_targets(
-    links: Links, urls: Sequence[str], to: bytes, *, into: bool, recursive: bool
-) -> tuple[list[Target], list[str]]:
-    """Return what *urls* lead to and the paths for it, as `cp` would have them; and what of it is to be remembered.
+class Wanted(NamedTuple):
+    """A URL to link to, and where: at *to* in place of its last name, or if that is *into* a folder, below it."""
 
-    *to* takes the place of the last name of the one URL there is, or with *into* is the folder for all of them.
+    url: str
+    to: bytes
+    into: bool
+
+
+def find_targets(links: Links, wanted: Sequence[Wanted], *, recursive: bool) -> tuple[list[Target], list[str]]:
+    """Return what the URLs lead to and the paths for it, as `cp` would have them; and what of it is to be remembered.
+
     A URL with `*`, `?` or `[` in the name of a bucket's object is a pattern.
 
     Raises:
-        BadLinkUrlError: A link may not have one of *urls*.
+        BadLinkUrlError: A link may not have one of them.
         FolderUrlError, NothingLinkedError, NamelessUrlError: One leads to no object.
         InvalidPathError: What it leads to has a name that no tree may hold.
         StorageError: It cannot be looked at.
     """
-    into = into or len(urls) > 1
     targets: list[Target] = []
     named: list[str] = []
-    for url in urls:
-        check_link_url(url)
+    single: list[tuple[bytes, str]] = []
+    for one in wanted:
+        url = check_link_url(one.url)
         place = links.place(url)
-        folder, name = (to, _last_name(url)) if into else _split(to)
         pattern = _MAGIC.search(url) if url.partition("://")[0] in BUCKET_SCHEMES | {"file"} else None
         if pattern is not None:
             prefix = url[: url.rindex("/", 0, pattern.start()) + 1]
-            found = place.below(prefix, url[len(prefix) :])
-            base = to
+            found, base = place.below(prefix, url[len(prefix) :]), one.to
         elif recursive and place.lists:
             prefix = url.rstrip("/") + "/"
-            found = place.below(prefix)
-            base = _joined(folder, name or _refuse_nameless(url))
+            found, base = place.below(prefix), _place(one)
         elif url.endswith("/") and place.lists:
             raise FolderUrlError(url)
         else:
-            path = _joined(folder, name or _refuse_nameless(url))
-            validate_path(path)
-            targets.append(Target(path, place.state(url)))
-            named.append(url)
+            single.append((_place(one), url))
             continue
         if not found:
             raise NothingLinkedError(url)
-        for state in found:
-            check_link_url(state.url)
-            path = _joined(base, state.url[len(prefix) :].encode("utf-8", "surrogateescape"))
-            validate_path(path)
-            targets.append(Target(path, state))
+        targets += [Target(_joined(base, os.fsencode(state.url[len(prefix) :])), state) for state in found]
         named.append(prefix)
-    return targets, named
+    states = links.states([url for _, url in single])
+    targets += [Target(path, state) for (path, _), state in zip(single, states, strict=True)]
+    for target in targets:
+        check_link_url(target.state.url)
+        validate_path(target.path)
+    return targets, [*named, *(url for _, url in single)]
 
 
-def _split(path: bytes) -> tuple[bytes, bytes]:
-    folder, _, name = path.rpartition(b"/")
-    return folder, name
+def _place(wanted: Wanted) -> bytes:
+    """Return the path for what is at a URL.
 
-
-def _last_name(url: str) -> bytes:
-    scheme, _, rest = url.partition("://")
+    Raises:
+        NamelessUrlError: It ends with none.
+    """
+    if not wanted.into:
+        return wanted.to
+    scheme, _, rest = wanted.url.partition("://")
     path = rest.rstrip("/")
     if scheme in ("http", "https"):
         # On the web names are escaped, and what follows a question mark is no part of one.
         path = rest.partition("?")[0].partition("/")[2].rstrip("/")
-        return unquote_to_bytes(path.rpartition("/")[2]).replace(b"/", b"_")
-    return path.rpartition("/")[2].encode()
-
-
-def _refuse_nameless(url: str) -> bytes:
-    raise NamelessUrlError(url)
+        name = unquote_to_bytes(path.rpartition("/")[2]).replace(b"/", b"_")
+    else:
+        name = os.fsencode(path.rpartition("/")[2])
+    if not name:
+        raise NamelessUrlError(wanted.url)
+    return _joined(wanted.to, name)
 
 
 def _joined(folder: bytes, name: bytes) -> bytes:

@@ -35,6 +35,7 @@ __all__ = [
     "Drift",
     "LinkChangedError",
     "LinkGoneError",
+    "LinkUnreadableError",
     "Linked",
     "Links",
     "Standing",
@@ -66,6 +67,15 @@ class LinkChangedError(CorruptionError):
         self.path = path
         self.url = url
         self.reason = reason
+
+
+class LinkUnreadableError(StorageError):
+    """What a link leads to cannot be read now."""
+
+    def __init__(self, path: bytes, url: str, reason: str) -> None:
+        super().__init__(f"{quote_path(path)} is a link to {without_secrets(url)}, which cannot be read: {reason}")
+        self.path = path
+        self.url = url
 
 
 class Linked(NamedTuple):
@@ -235,6 +245,15 @@ class Links:
             raise LinkChangedError(path, state.url, "it changed while it was read")
         return msgspec.structs.replace(state, size=length), ObjectId(hasher.digest())
 
+    def states(self, urls: Sequence[str]) -> list[ObjectState]:
+        """Return what is at *urls* now, looking at several at a time; they are the user's own.
+
+        Raises:
+            ForeignGoneError, FolderUrlError: At one there is nothing, or a folder.
+            StorageError: Nobody can tell.
+        """
+        return list(self._in_parallel(lambda url: self.place(url).state(url), urls))
+
     def measure_all(
         self, found: Sequence[tuple[bytes, ObjectState]], progress: Progress = NO_PROGRESS
     ) -> list[tuple[ObjectState, ObjectId]]:
@@ -263,7 +282,7 @@ class Links:
         Raises:
             LinkNotAllowedError: It may not be read.
             LinkGoneError, LinkChangedError: It is not there any more, or not what it was.
-            StorageError: It cannot be read.
+            LinkUnreadableError: It cannot be read.
         """
         self.check_allowed([one])
         size = one.entry.size
@@ -288,6 +307,8 @@ class Links:
                     break
         except ForeignGoneError as error:
             raise LinkGoneError(one.entry.path, one.link.url) from error
+        except StorageError as error:
+            raise LinkUnreadableError(one.entry.path, one.link.url, str(error)) from error
         self._check(one, length, stop - start, hasher.digest() if whole else one.entry.digest)
         yield held
 
@@ -299,8 +320,7 @@ class Links:
         if found.drift is Drift.CHANGED:
             raise LinkChangedError(one.entry.path, one.link.url, found.reason)
         if found.drift is Drift.UNKNOWN:
-            message = f"{quote_path(one.entry.path)} cannot be read: {found.reason}"
-            raise StorageError(message)
+            raise LinkUnreadableError(one.entry.path, one.link.url, found.reason)
 
     def _check(self, one: Linked, length: int, expected: int, digest: bytes) -> None:
         if length != expected:

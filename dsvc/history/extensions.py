@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dsvc.errors import CorruptionError, InvalidInputError
 from dsvc.model.canonical_json import JsonObject, decode_canonical, encode_canonical
 from dsvc.model.codec import FORMAT_VERSION, decode, encode
+from dsvc.model.commit import MAX_TIME, MIN_TIME
 from dsvc.model.extension import MAX_METADATA_LENGTH, Extension, Link
 from dsvc.model.ids import Kind
 from dsvc.model.link_url import BadLinkUrlError, check_link_url
@@ -21,7 +22,6 @@ __all__ = [
     "MetadataTooLargeError",
     "check_extension",
     "extension_metadata",
-    "link_of",
     "read_extensions",
     "write_extension",
 ]
@@ -72,24 +72,19 @@ def check_extension(entry: Entry, extension: Extension) -> None:
     if extension.link is not None:
         if not is_external:
             raise MalformedExtensionError(entry.path, "it has a link, and is not external")
-        try:
-            check_link_url(extension.link.url)
-        except BadLinkUrlError as error:
-            raise MalformedExtensionError(entry.path, str(error)) from error
+        _check_link(entry, extension.link)
     if extension.metadata != "{}":
         decode_canonical(extension.metadata)
 
 
-def link_of(objects: ObjectReader, entry: Entry) -> Link:
-    """Return the link of an external *entry*.
-
-    Raises:
-        CorruptionError: Its extension is missing or damaged, or has none.
-    """
-    (extension,) = read_extensions(objects, [entry])
-    if extension.link is None:
-        raise MalformedExtensionError(entry.path, "it is no link")
-    return extension.link
+def _check_link(entry: Entry, link: Link) -> None:
+    try:
+        check_link_url(link.url)
+    except BadLinkUrlError as error:
+        raise MalformedExtensionError(entry.path, str(error)) from error
+    # They are shown to people.
+    if not (link.etag.isprintable() and link.version_id.isprintable() and MIN_TIME <= link.modified <= MAX_TIME):
+        raise MalformedExtensionError(entry.path, "what is said of its content cannot be")
 
 
 def extension_metadata(extension: Extension) -> JsonObject:

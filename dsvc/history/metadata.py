@@ -32,6 +32,7 @@ __all__ = [
     "merged_metadata",
     "parse_condition",
     "patched",
+    "printable",
     "removal",
     "replayed_metadata",
     "shown",
@@ -42,7 +43,7 @@ _KEY: Final = re.compile(r"[^\s.=!<>~():,\"']+(\.[^\s.=!<>~():,\"']+)*")
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*"|'[^']*')|(?P<op>==|!=|<=|>=|[=<>~()])|(?P<word>[^\s=!<>~()"']+))"""
 )
-_MOST: Final = 200
+_MOST: Final = 100
 
 
 class BadAssignmentError(InvalidInputError):
@@ -219,8 +220,13 @@ def flat(value: JsonObject, above: str = "") -> Iterator[tuple[str, Json]]:
 
 
 def shown(value: Json) -> str:
-    """Return *value* for people: text as it is, anything else as JSON."""
+    """Return *value*: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else encode_canonical(value)
+
+
+def printable(text: str) -> str:
+    """Return JSON *text* for people: what a terminal could act upon is escaped."""
+    return text if text.isprintable() else json.dumps(json.loads(text), separators=(",", ":"))
 
 
 class Condition:

@@ -17,6 +17,9 @@ __all__ = ["Json", "JsonObject", "MalformedJsonError", "UnsayableError", "decode
 # Numbers that may be written in several ways, or hold more digits than a double.
 _DOUBTFUL: Final = re.compile(r"[0-9]{16}|[0-9][eE]|\.0(?![0-9])")
 
+# So few cannot be nested too deeply for those who look at them.
+_DEEP: Final = 100
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject = dict[str, Json]
 
@@ -60,7 +63,7 @@ def decode_canonical(text: str) -> JsonObject:
     """
     if text == "{}":
         return {}
-    if text.isascii() and not _DOUBTFUL.search(text):
+    if text.isascii() and not _DOUBTFUL.search(text) and text.count("{") + text.count("[") < _DEEP:
         # Labels of a million files: 2 µs each, and 40 by the way below.
         plain = _plain(text)
         if plain is not None:

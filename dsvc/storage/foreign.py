@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -30,6 +29,9 @@ Result = TypeVar("Result")
 THREADS: Final = 16
 _PIECE: Final = 8 * 1024 * 1024
 _GONE: Final = (404, 410)
+_SECOND: Final = 10**6
+# More than any owner says; and what is shown to people has to be fit for that.
+_LONGEST_TAG: Final = 1024
 
 
 class ForeignGoneError(NotFoundError):
@@ -68,8 +70,11 @@ class ObjectState(msgspec.Struct, frozen=True):
             return self.version_id == other.version_id
         if self.etag and other.etag:
             return self.etag == other.etag
-        # A listing may know the time better than the answer about a single object does: to the second.
-        return not (self.modified and other.modified) or self.modified // 10**6 == other.modified // 10**6
+        times = self.modified, other.modified
+        # Of a single object, some tell the time to the second only, and in a listing better.
+        if any(time % _SECOND == 0 for time in times):
+            return 0 in times or times[0] // _SECOND == times[1] // _SECOND
+        return times[0] == times[1]
 
 
 class Foreign:
@@ -158,11 +163,6 @@ class Foreign:
                 left = None if left is None else left - len(piece)
                 yield piece
 
-    def fetch(self, url: str, file: Path) -> None:
-        """Let the bytes at *url* be in *file*. They are neither verified nor synced."""
-        path = self._path(url)
-        self._asking(url, lambda: self._system.get_file(path, str(file)))
-
     def _path(self, url: str) -> str:
         path: str = self._system._strip_protocol(url)  # noqa: SLF001 (fsspec's own name for what subclasses offer)
         return path
@@ -198,9 +198,10 @@ class Foreign:
             return StorageError(f"{without_secrets(url)} cannot be read: its owner answered {status}")
         if isinstance(error, OSError):
             return storage_error(error, f"read {without_secrets(url)}")
-        if isinstance(error, ValueError | RuntimeError):
-            return StorageError(f"cannot read {without_secrets(url)}: {type(error).__name__}")
-        return None
+        is_ours = type(error).__module__.partition(".")[0] in ("builtins", "dsvc")
+        if is_ours and not isinstance(error, ValueError | RuntimeError):
+            return None
+        return StorageError(f"cannot read {without_secrets(url)}: {type(error).__name__}")
 
 
 def _seek(file: Any, start: int) -> None:
@@ -228,6 +229,7 @@ def _state(url: str, info: Mapping[str, Any]) -> ObjectState:
     # S3's word for an object from before there were versions.
     version = "" if version == "null" else str(version)
     tag = etag.removeprefix('"').removesuffix('"') if isinstance(etag, str) and etag.startswith('"') else str(etag)
+    tag, version = (word if word.isprintable() and len(word) <= _LONGEST_TAG else "" for word in (tag, version))
     return ObjectState(url, None if size is None else int(size), tag, version, _microseconds(changed))
 
 
@@ -239,7 +241,7 @@ def _microseconds(moment: object) -> int:
             moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except ValueError:
         return 0
-    return round(moment * 10**6) if isinstance(moment, int | float) else 0
+    return round(moment * _SECOND) if isinstance(moment, int | float) else 0
 
 
 def place_of(url: str) -> tuple[str, str]:
@@ -267,8 +269,8 @@ def open_foreign(url: str, settings: Settings = NO_SETTINGS) -> Foreign:
             opener = import_module(module).open_system
         except ModuleNotFoundError as error:
             raise MissingExtraError(scheme, extra) from error
-
-        system, driver = opener(url, settings)
+        # Errors name the bucket: it is opened for all that is in it.
+        system, driver = opener(f"{scheme}://{url.partition('://')[2].partition('/')[0]}", settings)
         return Foreign(scheme, system, driver.sort)
     try:
         system, sort = _open_web(url, settings)
