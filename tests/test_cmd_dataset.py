@@ -219,6 +219,22 @@ class TestCommand:
         assert not (work / "a").exists()
         dsvc(work, "fsck")
 
+    def test_several_parents_are_merged_in_order(self, work: Path) -> None:
+        for name, text in (("cats", "cat"), ("dogs", "dog")):
+            dsvc(work, "switch", "-q", "--orphan", name)
+            (work / name).write_text(text)
+            (work / "both").write_text(text)
+            dsvc(work, "snapshot", "-q", "-m", text)
+
+        ended = dsvc(work, "dataset", "create", "all", "--from", "cats", "--from", "dogs", code=5)
+        assert "both" in ended.stderr
+        dsvc(work, "dataset", "create", "all", "--from", "cats", "--from", "dogs", "-X", "last-wins")
+
+        assert dsvc(work, "cat", "all:both", "all:cats").stdout == "dogcat"
+        assert dsvc(work, "log", "--format=%s", "all^1", "all^2").stdout.split() == ["cat", "dog"]
+        assert "all comes from it" in dsvc(work, "dataset", "delete", "cats", code=10).stderr
+        dsvc(work, "fsck")
+
     def test_it_is_renamed_and_keeps_what_is_published(self, work: Path) -> None:
         dsvc(work, "publish", "vision/imagenet@1.0.0")
         dsvc(work, "tag", "vision/imagenet@1.1.0-rc.1")
@@ -312,7 +328,6 @@ class TestCommand:
         [
             (["create", "vision/imagenet"], 5, "already exists"),
             (["create", "a@b"], 2, "no `@`"),
-            (["create", "a", "--from", "HEAD", "--from", "HEAD"], 2, "by a merge"),
             (["create", "a", "-m", "x" * 40_000], 2, "at most 32,768 bytes"),
             (["rename", "nothing", "a"], 4, "there is no dataset `nothing`"),
             (["rename", "vision/imagenet", "vision/imagenet"], 2, "cannot become"),

@@ -4,14 +4,17 @@ from typing import Annotated, Final
 
 from dsvc.cli import console
 from dsvc.cli.editor import clean_message
-from dsvc.cli.errors import Failure, UsageError
+from dsvc.cli.errors import Failure
 from dsvc.cli.exchange import open_remote, remote_hints
 from dsvc.cli.list import All, Csv, Filter, Long, Reverse, Sort, entry_row, print_rows, show
+from dsvc.cli.merging import StrategyOption, chosen_strategy
 from dsvc.cli.options import Json, Quiet, argument, option
 from dsvc.cli.session import open_repository
-from dsvc.datasets.edit import create_dataset, delete_dataset, rename_datasets, say_of_dataset
+from dsvc.datasets.create import create_dataset
+from dsvc.datasets.edit import delete_dataset, rename_datasets, say_of_dataset
 from dsvc.history.catalog import read_catalog
 from dsvc.history.datasets import DatasetNotFoundError, current_name, family, read_info
+from dsvc.history.merge_heads import Head
 from dsvc.history.revisions import resolve
 from dsvc.history.versions import dataset_ref, latest_version
 from dsvc.log.refs import HEADS, short_name
@@ -39,6 +42,7 @@ def command(*, json: Json = False) -> None:
 
     Examples:
         $ dsvc dataset create vision/small --from vision/imagenet@1.2.0 -m "a tenth of it"
+        $ dsvc dataset create vision/all --from vision/cats --from vision/dogs -X last-wins
         $ dsvc dataset rename vision/small vision/tiny
         $ dsvc dataset archive vision/tiny --remote origin
         $ dsvc dataset delete vision/tiny
@@ -107,8 +111,10 @@ def create(
     name: Name,
     *,
     start: Annotated[
-        tuple[str, ...], option("--from", metavar="REVISION", help="Begin with the files of *REVISION*, as its child.")
+        tuple[str, ...],
+        option("--from", metavar="REVISION", help="Begin with the files of *REVISION*; several are merged in order."),
     ] = (),
+    strategy: StrategyOption = None,
     message: Annotated[
         tuple[str, ...], option("-m", "--message", "--description", help="Describe it; several are paragraphs.")
     ] = (),
@@ -116,19 +122,21 @@ def create(
 ) -> None:
     """Make a dataset.
 
-    Its first version has the files of the version that it comes from, or none. You stay where you are.
+    Its first version has the files of the versions that it comes from, or none. You stay where you are.
+
+    Several are merged as by dsvc-merge(1), and need not have any history in common. With `-X last-wins`, as
+    in clearml-data, each lays its files over those of the ones before.
 
     Exit status:
-        5 the name is taken
+        5 the name is taken, or a path is another file in two of them
     """
     console.set_quiet(quiet)
-    if len(start) > 1:
-        text = "a dataset begins with one version, and gets others by a merge"
-        raise UsageError(text, hint=f"dsvc dataset create {name} --from {start[0]}; dsvc switch {name}; dsvc merge ...")
     worktree = open_repository()
     state = worktree.store.state()
-    parent = resolve(worktree.store, state, start[0], head=read_head(worktree, state)) if start else None
-    made = create_dataset(worktree.store, name, parent, description=clean_message("\n\n".join(message)))
+    head = read_head(worktree, state)
+    parents = [Head(resolve(worktree.store, state, one, head=head), one) for one in start]
+    description = clean_message("\n\n".join(message))
+    made = create_dataset(worktree.store, name, parents, strategy=chosen_strategy(strategy), description=description)
     console.say(f"Created dataset '{name}' at {made.short}; `dsvc switch {name}` goes there")
 
 

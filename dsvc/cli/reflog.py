@@ -1,8 +1,9 @@
 """dsvc reflog: what a ref was before."""
 
+import re
 from collections.abc import Iterator
 from itertools import chain, islice, pairwise
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from dsvc.cli import console, session
 from dsvc.cli.errors import UsageError
@@ -17,6 +18,8 @@ from dsvc.worktree.head import head_moves, read_head
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
+
+_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class _Change(NamedTuple):
@@ -118,7 +121,7 @@ def _head_changes(worktree: Worktree) -> Iterator[_Change]:
 
 
 def _print(worktree: Worktree, name: str, number: int, change: _Change, now: int) -> None:
-    value = "0" * 10 if change.new is None else change.new[:10]
+    value = change.new[:10] if change.new is not None and _ID.fullmatch(change.new) else "0" * 10
     when = console.relative_date(change.time, now)
     about = f"{change.command}: {_detail(worktree, change)}"
     who = console.paint(f"({when}, {change.actor})", "dim")
@@ -138,6 +141,9 @@ def _place(head: str) -> str:
 
 
 def _subject(worktree: Worktree, value: str) -> str:
+    if not _ID.fullmatch(value):
+        # What is said of a dataset.
+        return value
     store, object_id = worktree.store, ObjectId.from_hex(value)
     kind = store.objects.kind_of(object_id)
     try:

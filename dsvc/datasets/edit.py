@@ -1,4 +1,4 @@
-"""Making, renaming, describing and deleting datasets: changes of refs, here and on a remote.
+"""Renaming, describing and deleting datasets: changes of refs, here and on a remote.
 
 Each verb is a plan: what the changes are in a state. It is carried out in one entry of each log, first on the
 remote, where it may be refused for what others did there.
@@ -12,7 +12,6 @@ import msgspec
 from dsvc.datasets.dependents import DatasetInUseError, find_dependents
 from dsvc.errors import InvalidInputError
 from dsvc.history.branches import BranchExistsError, CurrentBranchError
-from dsvc.history.commits import Commits
 from dsvc.history.datasets import (
     DatasetInfo,
     DatasetNotFoundError,
@@ -24,20 +23,16 @@ from dsvc.history.datasets import (
 )
 from dsvc.history.store import Store
 from dsvc.history.tags import TagExistsError
-from dsvc.history.tree import Tree
 from dsvc.history.versions import is_alias, version_tags
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import DATASETS, HEADS, TAGS, branch_ref, short_name, tag_ref
+from dsvc.log.refs import DATASETS, HEADS, TAGS, short_name, tag_ref
 from dsvc.log.state import State
-from dsvc.model.codec import FORMAT_VERSION, encode
-from dsvc.model.commit import Commit
-from dsvc.model.ids import Kind, ObjectId
 from dsvc.transport.remote import Remote
 from dsvc.transport.tracking import changes_to, tracking_ref
 from dsvc.worktree.session import read_session, refuse_interrupted
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["Deleted", "create_dataset", "delete_dataset", "rename_datasets", "say_of_dataset"]
+__all__ = ["Deleted", "delete_dataset", "rename_datasets", "say_of_dataset"]
 
 Plan = Callable[[Store, State], Sequence[RefChange]]
 
@@ -47,50 +42,6 @@ class Deleted(NamedTuple):
 
     refs: Mapping[str, str]
     kept: Sequence[str]
-
-
-def create_dataset(store: Store, name: str, parent: ObjectId | None, *, description: str = "") -> ObjectId:
-    """Make the dataset *name*, with the files of *parent* or with none; return its first version.
-
-    Raises:
-        BranchExistsError, NameMovedError: The name is taken.
-        InvalidRefNameError, InvalidInputError: No dataset may be called, or described, so.
-    """
-    ref = branch_ref(dataset_name(name))
-    writer = store.writer()
-    base = None if parent is None else Commits(store.objects).get(parent)
-    time, offset = store.context.now()
-    made = Commit(
-        FORMAT_VERSION,
-        Tree.empty(writer) if base is None else base.tree,
-        [] if parent is None else [bytes(parent)],
-        store.context.author(),
-        time,
-        offset,
-        f"Create {name}",
-        "{}",
-        [],
-        0 if base is None else base.files,
-        0 if base is None else base.size,
-    )
-
-    def check(state: State) -> None:
-        if ref in state.refs:
-            raise BranchExistsError(ref)
-        check_not_moved(state, name)
-
-    def build(state: State) -> list[RefChange]:
-        check(state)
-        said = []
-        if description or read_info(state, name) is not None:
-            # What a dataset of that name was before is not said of this one.
-            said.append(info_change(state, name, time, description=description, archived=False))
-        return [RefChange(ref, None, commit_id.hex()), *said]
-
-    check(store.state())
-    commit_id = writer.write(Kind.COMMIT, encode(made))
-    store.publish(build, [writer.seal()])
-    return commit_id
 
 
 def say_of_dataset(worktree: Worktree, remote: Remote | None, name: str, **fields: object) -> None:

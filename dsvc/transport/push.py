@@ -20,7 +20,7 @@ from dsvc.history.revisions import resolve
 from dsvc.history.store import CollectedError, Store
 from dsvc.history.versions import is_alias
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import HEADS, TAGS, alias_ref, check_ref_name, short_name
+from dsvc.log.refs import HEADS, REMOTES, TAGS, alias_ref, check_ref_name, short_name
 from dsvc.log.sessions import UploadSession
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
@@ -173,7 +173,7 @@ def _wish(local: Store, state: State, refspec: Refspec, remote: Remote) -> Wish:
 
 def _resolve(local: Store, state: State, name: str) -> tuple[str, ObjectId]:
     try:
-        source = find_ref((ref for ref in state.refs if ref.startswith("refs/")), name)
+        source = find_ref((ref for ref in state.refs if ref.startswith((HEADS, TAGS, REMOTES))), name)
     except UnknownSourceError:
         # A commit may be pushed by its id too, or as any other revision.
         if len(name) == 64 and not set(name) - set("0123456789abcdef"):
