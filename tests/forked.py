@@ -24,7 +24,7 @@ class Desk:
 
     def __call__(self, *words: str | bytes | Path, code: int = 0, cwd: Path | None = None) -> Ended:
         """Run `dsvc` in the repository, and check that it exits with *code*."""
-        ended = run_forked(*words, cwd=cwd or self.work)
+        ended = run_forked(*words, cwd=cwd or self.work, environment={"HOME": str(self.folder / "home")})
         assert ended.code == code, f"exit code {ended.code}, not {code}\n{ended.stdout}{ended.stderr}"
         return ended
 

@@ -111,6 +111,23 @@ def test_equal_versions_exit_with_0_and_others_with_1_where_that_is_asked(desk: 
     desk("compare", code=2)
 
 
+def test_versions_of_other_stores_are_compared_from_anywhere(desk: Desk) -> None:
+    old, new = two_versions(desk)
+    desk("remote", "add", "origin", "../remote")
+    desk("push", "-q", "origin", f"{old}:old")
+    desk("bundle", "create", "-q", "../new.bundle")
+
+    here = desk.lines("compare", old, new, "-v")
+
+    assert desk.lines("compare", "origin#old", "-v") == here
+    assert desk.lines("compare", "origin#old", "main", "-v") == here
+    assert desk("compare", "remote#old", "./new.bundle#main", "-v", cwd=desk.folder).stdout.splitlines() == here
+    assert "in/new" in desk("compare", "origin#old", "#main", "--name-status", "--", "in").stdout
+    assert "unknown revision" in desk("compare", "origin#nowhere", code=4).stderr
+    desk("compare", "nowhere#old", code=4)
+    desk("compare", "origin#old", new, new, code=2)
+
+
 ENTRIES = st.dictionaries(
     st.sampled_from([b"a.x", b"b/a.x", b"b/c.y", b"c", b"d/e/f"]), st.integers(0, 3), max_size=5
 ).map(

@@ -159,6 +159,21 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_checked(desk: Desk, copy: P
     assert {line.partition(" (")[0] for line in ended.stdout.splitlines()} == {"unreadable: a", "changed: run"}
 
 
+def test_a_version_of_another_store_is_verified_where_no_repository_is(desk: Desk, copy: Path) -> None:
+    desk("remote", "add", "origin", "../remote")
+    desk("push", "-q", "origin", "main")
+
+    def outside(*words: str, code: int) -> str:
+        return desk("verify", *words, cwd=desk.folder, code=code).stdout
+
+    assert outside("remote#main", "copy", code=0) == ""
+    (copy / "a").unlink()
+    assert outside("remote#main", "copy", code=8) == "missing: a\n"
+    outside("remote#nowhere", "copy", code=4)
+    outside("remote#main", "nowhere", code=4)
+    assert "name the folder" in desk("verify", "origin#main", code=2).stderr
+
+
 def test_what_is_named_must_be_there_and_be_one_thing(desk: Desk, copy: Path) -> None:
     desk("branch", "deep")
 

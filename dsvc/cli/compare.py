@@ -5,14 +5,17 @@ from typing import Annotated, Final
 
 from dsvc.cli import console
 from dsvc.cli.changes import ChangePrinter, NameStatus, NoRenames, Shape, Stat, with_renames
+from dsvc.cli.elsewhere import is_elsewhere, tree_elsewhere
 from dsvc.cli.errors import UsageError
 from dsvc.cli.history import open_history
 from dsvc.cli.options import Json, NullTerminated, Verbose, argument, option
+from dsvc.cli.session import load_config
 from dsvc.history.comparison import Comparison, Group, Tally, compare
 from dsvc.history.diff import ChangeKind
 from dsvc.history.tree import Tree
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import EntryKind
+from dsvc.odb.objects import MemoryObjects
 from dsvc.worktree.diff import diff_versions
 from dsvc.worktree.pathspec import Pathspec
 
@@ -48,6 +51,9 @@ def command(
     Files and bytes that were added, removed, modified and renamed, and those that are the same, are counted: of all,
     by folder, and by the end of their names. No data is read, and of what both versions share, nothing is.
 
+    Either may be a version of another store, as `URL#NAME` or `REMOTE#NAME`; of one far away, only what says which
+    files there are is copied.
+
     With `-v` the paths follow, as with `--name-status`, which shows nothing else. `dsvc diff` shows what changed
     inside of files.
 
@@ -59,6 +65,7 @@ def command(
         unchanged  99,996    12.0 GiB    12.0 GiB
         $ dsvc compare v1.0..main --json
         $ dsvc compare HEAD~1 -- images
+        $ dsvc compare 's3://bucket/sets#vision/raw@1.0' main
 
     Exit status:
         1 there are differences, with `--exit-code`
@@ -68,15 +75,11 @@ def command(
         dsvc-diff(1), dsvc-du(1), dsvc-log(1), dsvc-revisions(7)
     """
     shape = Shape.chosen(names=False, status=name_status, stat=stat, patch=False, json=False, null=null)
-    history = open_history()
-    revisions, pathspec = history.split(words, paths)
-    if not revisions:
-        message = "say which versions to compare"
-        raise UsageError(message)
-    old, new = history.sides(revisions) or (history.tree(revisions[0]), history.tree("HEAD"))
+    old, new, pathspec = _sides(words, paths)
     changes = list(with_renames(diff_versions(old, new, pathspec), renames=not no_renames))
-    printer = ChangePrinter(shape or Shape(status=True, json=json, null=null), history.objects)
-    with console.pager(history.worktree.config):
+    # Nothing here looks into files.
+    printer = ChangePrinter(shape or Shape(status=True, json=json, null=null), MemoryObjects())
+    with console.pager(load_config()):
         if not shape:
             result = compare(changes, *_totals(old, pathspec), _folder(pathspec))
             _print_json(result, old, new) if json else _print(result)
@@ -85,6 +88,28 @@ def command(
                 console.out()
             printer.print(changes)
     return _DIFFERENT if changes and exit_code else 0
+
+
+def _sides(words: tuple[str, ...], paths: tuple[bytes, ...] | None) -> tuple[Tree, Tree, Pathspec]:
+    """Return the two versions, and which paths are compared."""
+    if any(map(is_elsewhere, words)):
+        if len(words) > 2:
+            message = "more than two versions"
+            raise UsageError(message, hint="put `--` before paths")
+        left, right = (*words, "HEAD")[:2]
+        # They are those of the versions, wherever we are.
+        return _tree(left), _tree(right), Pathspec(path.strip(b"/") for path in paths or ())
+    history = open_history()
+    revisions, pathspec = history.split(words, paths)
+    if not revisions:
+        message = "say which versions to compare"
+        raise UsageError(message)
+    old, new = history.sides(revisions) or (history.tree(revisions[0]), history.tree("HEAD"))
+    return old, new, pathspec
+
+
+def _tree(text: str) -> Tree:
+    return tree_elsewhere(text) if is_elsewhere(text) else open_history().tree(text)
 
 
 def _totals(tree: Tree, pathspec: Pathspec) -> tuple[int, int]:

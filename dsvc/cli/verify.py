@@ -3,15 +3,19 @@
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from dsvc.cli import console
+from dsvc.cli.elsewhere import is_elsewhere, tree_elsewhere
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Jobs, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
+from dsvc.cli.session import load_config
 from dsvc.cli.workers import workers
+from dsvc.config import Config
 from dsvc.history.revisions import UnknownRevisionError
+from dsvc.history.tree import Tree
 from dsvc.model.paths import quote_path, validate_path
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.verify import Check, Finding, Problem, Scope, verify
@@ -50,6 +54,8 @@ def command(
     there and not in it. Only what a `.dsvcignore` in *DIR* ignores is not told as extra. What was remembered of files
     is not believed, as `dsvc status` does. With several processors, several files are read at once.
 
+    *REVISION* may be a version of another store, as `URL#NAME` or `REMOTE#NAME`. No repository is needed then.
+
     A link (see dsvc-link(1)) has no file in the worktree, and is to have one in any other folder. Of one whose content
     nobody has read yet, only the size is known; it is told as unverified.
 
@@ -58,6 +64,7 @@ def command(
         $ dsvc verify v1.0 /srv/training/images && train
         $ dsvc verify --quick v1.0 /srv/training/images
         $ dsvc verify HEAD /mnt/lake/images --prefix images --no-extra
+        $ dsvc verify 's3://bucket/sets#vision/raw@1.0' /srv/training/images
 
     Exit status:
         0 the folder holds the version, and nothing else
@@ -69,9 +76,8 @@ def command(
         dsvc-fsck(1), dsvc-status(1), dsvc-export(1), dsvc-sync(1)
     """
     console.set_quiet(quiet)
-    history = open_history()
-    revision, folder = _split(history, words)
-    tree = history.tree(revision)
+    where = _where(words)
+    revision, folder, tree = where.revision, where.folder, where.tree
     place = prefix.strip(b"/")
     if place:
         validate_path(place)
@@ -79,11 +85,10 @@ def command(
             message = f"{quote_path(place)} is not in `{revision}`"
             raise Failure(message, code=_NOT_FOUND)
     pathspec = Pathspec(path.strip(b"/") for path in paths or ())
-    linked = not folder.samefile(history.worktree.root)
-    scope = Scope(place, pathspec, quick=quick, extra=extra, linked=linked)
+    scope = Scope(place, pathspec, quick=quick, extra=extra, linked=where.linked)
     check, problems = Check(), Counter[Problem]()
     with progress_bar() as progress:
-        hands = workers(history.worktree.config, jobs)
+        hands = workers(where.config, jobs)
         for finding in verify(os.fsencode(folder), tree, scope, check, workers=hands, progress=progress):
             problems[finding.problem] += 1
             _print(finding, json=json)
@@ -93,26 +98,51 @@ def command(
     return _DIFFERENT if problems else 0
 
 
-def _split(history: History, words: tuple[str, ...]) -> tuple[str, Path]:
+class _Where(NamedTuple):
+    """What is verified: whether *folder* holds *tree*; *linked*, unless it is a worktree, where links have no files."""
+
+    revision: str
+    folder: Path
+    tree: Tree
+    linked: bool
+    config: Config
+
+
+def _where(words: tuple[str, ...]) -> _Where:
     """Return the version and the folder that *words* name."""
-    root = history.worktree.root
     if len(words) > 2:
         message = "name a version and a folder, and paths behind `--`"
         raise UsageError(message)
-    if len(words) == 2:
-        revision, folder = words[0], Path(words[1])
-    elif not words:
-        revision, folder = "HEAD", root
-    else:
-        is_version, is_folder = _is_version(history, words[0]), Path(words[0]).is_dir()
-        if is_version and is_folder:
-            message = f"`{words[0]}` is both a version and a folder"
-            raise UsageError(message, hint=f"write `dsvc verify {words[0]} .` or `dsvc verify HEAD {words[0]}`")
-        revision, folder = ("HEAD", Path(words[0])) if is_folder else (words[0], root)
+    if words and is_elsewhere(words[0]):
+        if len(words) < 2:
+            message = "name the folder that is to hold the version"
+            raise UsageError(message)
+        folder = _folder(words[1])
+        return _Where(words[0], folder, tree_elsewhere(words[0]), linked=True, config=load_config())
+    history = open_history()
+    revision, named = _split(history, words)
+    root = history.worktree.root
+    folder = root if named is None else _folder(named)
+    return _Where(revision, folder, history.tree(revision), not folder.samefile(root), history.worktree.config)
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text)
     if not folder.is_dir():
         message = f"there is no folder {quote_path(os.fsencode(folder))}"
         raise Failure(message, code=_NOT_FOUND)
-    return revision, folder
+    return folder
+
+
+def _split(history: History, words: tuple[str, ...]) -> tuple[str, str | None]:
+    """Return the version and the folder that *words* name, None for that of the worktree."""
+    if len(words) != 1:
+        return words if len(words) == 2 else ("HEAD", None)
+    is_version, is_folder = _is_version(history, words[0]), Path(words[0]).is_dir()
+    if is_version and is_folder:
+        message = f"`{words[0]}` is both a version and a folder"
+        raise UsageError(message, hint=f"write `dsvc verify {words[0]} .` or `dsvc verify HEAD {words[0]}`")
+    return ("HEAD", words[0]) if is_folder else (words[0], None)
 
 
 def _is_version(history: History, text: str) -> bool:
