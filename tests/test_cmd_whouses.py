@@ -15,6 +15,9 @@ from tests.conftest import RunDsvc
 from tests.transport_support import make_context, make_store
 from tests.worktree_support import commit_all, make_worktree
 
+# A time that no calendar shows.
+FAR = b'{"v":1,"name":"raw","time":9000000000000000000,"who":"eve"}'
+
 
 @pytest.fixture
 def raw(tmp_path: Path) -> ObjectId:
@@ -64,7 +67,7 @@ def test_what_is_no_record_is_passed_over_and_the_store_is_whole(
 ) -> None:
     folder = tmp_path / "repository"
     own = LocalBackend(folder / ".dsvc/store")
-    for name, content in (("damaged", b"{"), ("newer", b'{"v":2}'), ("large", b" " * 70_000)):
+    for name, content in (("damaged", b"{"), ("newer", b'{"v":2}'), ("large", b" " * 70_000), ("far", FAR)):
         own.create(f"uses/{raw.hex()}/{name}", content)
 
     assert "used by" not in run_dsvc("whouses", "raw@1.0", ".", cwd=folder).stdout

@@ -10,7 +10,6 @@ from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, argument, option
 from dsvc.cli.version_names import dataset_of, version_names
-from dsvc.history.catalog import read_catalog
 from dsvc.history.graph import Graph
 from dsvc.history.lineage import Version, nearest_names, read_lineage, select
 from dsvc.model.commit import Commit
@@ -147,7 +146,7 @@ def _nodes(
     named = list(version_names(history))
     places = nearest_names(history.commits, ((commit_id, name) for commit_id, name, _ in named))
     datasets = nearest_names(history.commits, ((commit_id, dataset) for commit_id, _, dataset in named if dataset))
-    published = {entry.commit_id for entry in read_catalog(history.worktree.store, history.state) if entry.is_published}
+    published = {commit_id for ref, commit_id in history.refs() if history.state.refs[ref].published}
     elsewhere = {edge.target: edge.name for version in lineage.values() for edge in version.inputs}
     nodes = []
     for one, version in lineage.items():

@@ -168,18 +168,18 @@ class Place(NamedTuple):
         return f"{self.name}~{self.distance}" if self.distance else self.name
 
 
-def nearest_names(commits: Commits, names: Iterable[tuple[ObjectId, str]]) -> dict[ObjectId, Place]:
+def nearest_names(commits: Commits, names: Iterable[tuple[ObjectId, str]]) -> dict[bytes, Place]:
     """Return the nearest of *names* above each version; of several as near, the first given."""
-    found: dict[ObjectId, Place] = {}
+    found: dict[bytes, Place] = {}
     for commit_id, name in names:
         found.setdefault(commit_id, Place(name, 0))
     waiting = list(found)
     while waiting:
         commits.load(waiting)
-        following: list[ObjectId] = []
-        for commit_id in waiting:
-            name, distance = found[commit_id]
-            for parent in commits.parents(commit_id)[:1]:
+        following: list[bytes] = []
+        for one in waiting:
+            name, distance = found[one]
+            for parent in commits.get(one).parents[:1]:
                 if parent not in found:
                     found[parent] = Place(name, distance + 1)
                     following.append(parent)

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from dsvc.model.commit import MAX_TIME, MIN_TIME
 from dsvc.model.context import Context
 from dsvc.storage.backend import Backend
 
@@ -52,9 +53,10 @@ def decode_use(raw: bytes) -> RecordedUse | None:
     if len(raw) > _MAX_LENGTH:
         return None
     try:
-        return _decoder.decode(raw) if _version_decoder.decode(raw).v == _VERSION else None
+        use = _decoder.decode(raw) if _version_decoder.decode(raw).v == _VERSION else None
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
+    return use if use is not None and MIN_TIME <= use.time <= MAX_TIME else None
 
 
 def record_use(
