@@ -183,6 +183,12 @@ _ALL_KEYS: Final = (
         kind=bool,
     ),
     Key("remote.*.promisor", None, "Whether data that is not here is read from it when it is needed.", kind=bool),
+    Key(
+        "remote.*.shallow",
+        None,
+        "Whether older versions stay there, promised, and a fetch brings no more of the history than it must.",
+        kind=bool,
+    ),
     Key("remote.*.mirror", None, "Whether a push makes its branches and tags what they are here.", kind=bool),
     Key(
         "remote.*.fetch",

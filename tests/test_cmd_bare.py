@@ -167,4 +167,4 @@ def test_what_others_call_config_json_makes_no_repository(desk: Desk) -> None:
 def test_a_bare_clone_takes_no_choice_of_files(work: Path, desk: Desk) -> None:
     said = desk("clone", "--bare", "--sparse", "a.csv", work, cwd=work.parent, code=2).stderr
 
-    assert said.startswith("error: a bare clone has no files, and so no choice of them\n")
+    assert said.startswith("error: a bare clone has everything, and no files\n")

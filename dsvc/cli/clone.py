@@ -11,7 +11,7 @@ import msgspec
 from dsvc.cli import console, session
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import remote_hints, transferred
-from dsvc.cli.options import Jobs, Quiet, argument, option
+from dsvc.cli.options import Depth, Jobs, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.sparse import warn_of_nothing
 from dsvc.cli.workers import begun, workers
@@ -50,6 +50,7 @@ def command(
     sparse: Annotated[
         tuple[str, ...], option("--sparse", metavar="PATH", help="Write only the files at and below *PATH*.")
     ] = (),
+    depth: Depth = None,
     no_checkout: Annotated[bool, option("-n", "--no-checkout", help="Write no files, and get no data.")] = False,
     bare: Annotated[bool, option("--bare", help="Make a store without files, which serves as a remote.")] = False,
     mirror: Annotated[bool, option("--mirror", help="The same, which `dsvc fetch` makes equal to *ADDRESS*.")] = False,
@@ -82,6 +83,10 @@ def command(
     by hard links: they never change. `--no-hardlinks` makes a copy that has nothing in common with it, as a backup
     should.
 
+    With `--depth`, only so many versions of each branch come, and the tags that name one of them. Older ones are
+    promised: `dsvc log` ends where they begin and says so, what needs one gets it, and `dsvc fetch --unshallow` gets
+    all. It saves what names the files of many versions; data is never brought for those that are not checked out.
+
     With `--bare`, *FOLDER* is a store as dsvc-push(1) makes one, by default with `.dsvc` behind its name: for a server,
     or a disk to take along. It has all data, and serves as a remote. Inside of it, `dsvc fetch` moves its branches
     forward to where they are at the address, and brings what is new; a branch that has gone another way stays. With
@@ -97,6 +102,7 @@ def command(
         $ dsvc clone -c remote.origin.profile=work s3://bucket/images
         $ dsvc clone --data /mnt/nas/images
         $ dsvc clone --mirror s3://bucket/images /srv/images.dsvc
+        $ dsvc clone --depth 1 s3://bucket/images
         $ dsvc clone --sparse train --sparse labels.csv /mnt/nas/images
 
     Exit status:
@@ -108,8 +114,8 @@ def command(
     console.set_quiet(quiet)
     into = Into.MIRROR if mirror else Into.BRANCHES if bare else Into.TRACKING
     if into is not Into.TRACKING:
-        if sparse or no_checkout:
-            message = f"a {'mirror' if mirror else 'bare clone'} has no files, and so no choice of them"
+        if sparse or no_checkout or depth is not None:
+            message = f"a {'mirror' if mirror else 'bare clone'} has everything, and no files"
             raise UsageError(message)
         data = no_checkout = True
     full = resolve_address(address, Path.cwd())
@@ -136,7 +142,9 @@ def command(
     control = root / ".dsvc" if into is Into.TRACKING else root
     _check_free(root, control, full)
     console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
-    own: dict[str, Value] = {} if data else {f"remote.{origin}.promisor": True}
+    own: dict[str, Value] = {} if data and depth is None else {f"remote.{origin}.promisor": True}
+    if depth is not None:
+        own[f"remote.{origin}.shallow"] = True
     if into is not Into.TRACKING:
         own[f"remote.{origin}.fetch"] = into.value
     worktree = _make(root, control, origin, {**own, **wanted, f"remote.{origin}.url": full}, part)
@@ -151,6 +159,7 @@ def command(
                 link=not no_hardlinks,
                 data=data,
                 into=into,
+                depth=depth,
                 workers=hands,
                 progress=progress,
             )

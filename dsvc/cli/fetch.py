@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+import msgspec
+
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import (
@@ -14,11 +16,12 @@ from dsvc.cli.exchange import (
     usual_remote,
 )
 from dsvc.cli.history import PathNotFoundError
-from dsvc.cli.options import DryRun, Jobs, Json, Quiet, Verbose, argument, option
+from dsvc.cli.options import Depth, DryRun, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.paths import tree_path
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_repository
 from dsvc.cli.workers import workers
+from dsvc.config import set_value, unset_value
 from dsvc.history.needs import bring_entries
 from dsvc.history.revisions import resolve
 from dsvc.history.tree import Tree
@@ -33,7 +36,9 @@ from dsvc.transport.updates import Exchange
 from dsvc.worktree.head import read_head
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["command", "fetch_from"]
+__all__ = ["command", "configured", "fetch_from"]
+
+_REFUSED = 10
 
 _TAKE_THEIRS = "to take the remote's, run `dsvc fetch --tags --force`; what is published here stays"
 
@@ -56,6 +61,8 @@ def command(
     prune: Annotated[bool, option("-p", "--prune", help="Forget branches that the remote no longer has.")] = False,
     tags: Annotated[bool | None, option("-t", "--tags", help="Fetch all tags; `--no-tags` fetches none.")] = None,
     force: Annotated[bool, option("-f", "--force", help="Move tags and branches of ours wherever they were.")] = False,
+    depth: Depth = None,
+    unshallow: Annotated[bool, option("--unshallow", help="Get the versions that a shallow clone lacks.")] = False,
     dry_run: DryRun = False,
     jobs: Jobs = None,
     verbose: Verbose = False,
@@ -73,6 +80,9 @@ def command(
 
     Only what is missing here is copied, and everything is checked against its hash before it counts.
     In a lazy clone (see dsvc-concepts(7)), versions come without data, which is read when it is needed.
+
+    In a shallow clone, of `dsvc clone --depth`, only newer versions come than there are; with `--depth`, the newest of
+    each branch, and with `--unshallow` all.
 
     With `--data`, all data comes too, also that of versions that are here already. `dsvc fetch --data` *REVISION*
     fetches no versions, and brings the data of one that is here, or of some *PATH*s in it: for a journey, say.
@@ -102,22 +112,53 @@ def command(
     if paths:
         message = "paths are for the data of a version"
         raise UsageError(message, hint="run `dsvc fetch --data REVISION -- PATH`")
+    if depth is not None and unshallow:
+        message = "choose one of `--depth` and `--unshallow`"
+        raise UsageError(message)
     for name in names:
-        options = FetchOptions(
+        options = msgspec.structs.replace(
+            configured(worktree, name, workers(worktree.config, jobs).jobs),
             tags=tags,
             prune=prune,
             force=force,
             dry_run=dry_run,
-            data=not worktree.config.flag(f"remote.{name}.promisor"),
-            threads=workers(worktree.config, jobs).jobs,
-            into=Into(worktree.config.text(f"remote.{name}.fetch") or "tracking"),
+            depth=depth,
+            complete=unshallow,
         )
+        if depth is not None:
+            _rely_on(worktree, name, dry_run=dry_run)
+            options = msgspec.structs.replace(options, shallow=True)
+        elif unshallow:
+            options = msgspec.structs.replace(options, shallow=False)
         with remote_hints(name):
             other = open_remote(worktree, name)
         fetch_from(worktree, other, list(map(parse_refspec, refspecs)), options, verbose=verbose, json=json)
+        if unshallow and not (dry_run or refspecs) and worktree.config.flag(f"remote.{name}.shallow"):
+            unset_value(worktree.control / "config.toml", f"remote.{name}.shallow")
     if data and not dry_run:
         with progress_bar() as progress:
             bring_all(worktree.store, worktree.store.state(), progress)
+
+
+def configured(worktree: Worktree, name: str, threads: int) -> FetchOptions:
+    """Return what the configuration says of a fetch from the remote *name*."""
+    config = worktree.config
+    return FetchOptions(
+        data=not config.flag(f"remote.{name}.promisor"),
+        threads=threads,
+        into=Into(config.text(f"remote.{name}.fetch") or "tracking"),
+        shallow=config.flag(f"remote.{name}.shallow"),
+    )
+
+
+def _rely_on(worktree: Worktree, name: str, *, dry_run: bool) -> None:
+    """Let older versions be promised by the remote *name*, which has to be a promisor."""
+    if not worktree.config.flag(f"remote.{name}.promisor"):
+        message = f"nothing older could be read: {name} is no promisor"
+        hint = f"to rely on it, run `dsvc config remote.{name}.promisor true`; see dsvc-concepts(7)"
+        raise Failure(message, code=_REFUSED, hint=hint)
+    if not (dry_run or worktree.config.flag(f"remote.{name}.shallow")):
+        set_value(worktree.control / "config.toml", f"remote.{name}.shallow", value=True)
 
 
 def _bring(worktree: Worktree, revision: str, refspecs: tuple[str, ...], paths: tuple[bytes, ...] | None) -> None:

@@ -12,6 +12,7 @@ from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, NullTerminated, argument, option
 from dsvc.history.catalog import read_catalog
+from dsvc.history.commits import commits_here
 from dsvc.history.dates import parse_date
 from dsvc.history.diff import Change
 from dsvc.history.graph import Graph
@@ -126,9 +127,12 @@ def command(
         message=_pattern(grep, ignore_case=ignore_case),
         parents=(2 if merges else 0, 1 if no_merges else None),
     )
+    asked = _range(history, revisions, all=all)
+    # What is left out may be an ancestor by way of versions that are not here.
+    commits = history.commits if asked.exclude else commits_here(history.objects)
     visits = walk(
-        history.commits,
-        *_range(history, revisions, all=all),
+        commits,
+        *asked,
         first_parent=first_parent,
         topological=graph or topo_order,
         follow=_follow(history, pathspec, matches, first_parent=first_parent),
@@ -149,6 +153,8 @@ def command(
             output.draw(chosen)
         else:
             output.print(reversed(list(chosen)) if reverse else chosen)
+    if commits.cut:
+        console.hint("older versions are not here; to have them here too, run `dsvc fetch --unshallow`")
     return 0
 
 

@@ -22,6 +22,7 @@ import msgspec
 __all__ = [
     "AnyLinks",
     "Argument",
+    "Depth",
     "DryRun",
     "Jobs",
     "Json",
@@ -86,8 +87,19 @@ def argument(metavar: str, *, help: str, parse: Parse | None = None, after_dashe
     return Argument(metavar, help, parse, after_dashes)
 
 
+def _parse_depth(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        message = "a depth is a number of versions, 1 or more"
+        raise ValueError(message)
+    return int(text)
+
+
 AnyLinks = Annotated[
     bool, option("--links", help="Follow links to URLs that nobody here has named, but none to files of this machine.")
+]
+Depth = Annotated[
+    int | None,
+    option("--depth", metavar="N", parse=_parse_depth, help="Get only the *N* newest versions of each branch."),
 ]
 DryRun = Annotated[bool, option("-n", "--dry-run", help="Say what would be done, and do nothing.")]
 Jobs = Annotated[int | None, option("-j", "--jobs", metavar="N", help="Work in *N* threads.")]

@@ -2,10 +2,12 @@
 
 from typing import Annotated
 
+import msgspec
+
 from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import open_remote, remote_hints
-from dsvc.cli.fetch import fetch_from
+from dsvc.cli.fetch import configured, fetch_from
 from dsvc.cli.merging import StrategyOption, chosen_strategy, tell_merge
 from dsvc.cli.options import Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.progress_bar import progress_bar
@@ -17,7 +19,6 @@ from dsvc.history.merge_heads import Head
 from dsvc.history.merge_message import merge_message
 from dsvc.history.revisions import resolve
 from dsvc.log.refs import HEADS, remote_ref, short_name
-from dsvc.transport.fetch import FetchOptions
 from dsvc.transport.remote import default_remote
 from dsvc.worktree.merge import FastForward, MergeOptions, merge
 from dsvc.worktree.replay import ReplayOptions, rebase
@@ -93,8 +94,7 @@ def command(
     with remote_hints(name):
         other = open_remote(worktree, name)
     work = workers(config, jobs)
-    lazy = worktree.config.flag(f"remote.{name}.promisor")
-    options = FetchOptions(prune=prune, data=not lazy, threads=work.jobs)
+    options = msgspec.structs.replace(configured(worktree, name, work.jobs), prune=prune)
     fetch_from(worktree, other, [], options, verbose=verbose, json=json)
     ref = remote_ref(other.name, theirs)
     state = worktree.store.state()

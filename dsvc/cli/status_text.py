@@ -101,11 +101,11 @@ def _distance(worktree: Worktree, ours: ObjectId, theirs: ObjectId) -> tuple[int
     if ours == theirs:
         return 0, 0
     # Only where they differ is there something to walk.
-    from dsvc.history.commits import Commits
+    from dsvc.history.commits import commits_here
     from dsvc.history.walk import ahead_behind
 
     try:
-        return ahead_behind(Commits(worktree.store.objects), ours, theirs)
+        return ahead_behind(commits_here(worktree.store.objects), ours, theirs)
     except NotFoundError:
         return None, None
 

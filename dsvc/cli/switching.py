@@ -7,7 +7,7 @@ from dsvc.cli import console
 from dsvc.cli.errors import Failure
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.workers import workers
-from dsvc.history.commits import Commits
+from dsvc.history.commits import commits_here
 from dsvc.history.revisions import Target, UnbornHeadError, UnknownRevisionError, peel, resolve, resolve_ref
 from dsvc.history.walk import walk
 from dsvc.log.refs import HEADS, REMOTES, TAGS, short_name
@@ -157,7 +157,7 @@ class Switching:
         return [target.id for target in (peel(store, one) for one in found) if target.kind == Kind.COMMIT]
 
     def _warn_of_lost(self, old: ObjectId, kept: list[ObjectId]) -> None:
-        left = list(walk(Commits(self.worktree.store.objects), [old], kept))
+        left = list(walk(commits_here(self.worktree.store.objects), [old], kept))
         if not left:
             return
         commits = console.plural(len(left), "commit")

@@ -7,13 +7,32 @@ may take a look at every ancestor.
 
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
+from itertools import zip_longest
 from typing import NamedTuple
 
+from dsvc.errors import NotFoundError
 from dsvc.history.commits import Commits
 from dsvc.model.commit import Commit
 from dsvc.model.ids import ObjectId
 
-__all__ = ["Follow", "Step", "Visit", "ahead_behind", "ancestors", "is_ancestor", "merge_bases", "walk"]
+__all__ = [
+    "Follow",
+    "HistoryCutError",
+    "Step",
+    "Visit",
+    "ahead_behind",
+    "ancestors",
+    "is_ancestor",
+    "merge_bases",
+    "walk",
+]
+
+
+class HistoryCutError(NotFoundError):
+    """Where two commits parted is in a part of the history that is not here."""
+
+    def __init__(self, one: ObjectId, other: ObjectId) -> None:
+        super().__init__(f"where {one.short} and {other.short} parted is not in the part of the history that is here")
 
 
 class Step(NamedTuple):
@@ -63,7 +82,7 @@ def walk(
 
     order = _by_time(commits, (tip for tip in tips if tip not in hidden), hidden, go)
     if topological:
-        yield from _topological(commits, list(order), steps, hidden)
+        yield from _topological(commits, list(order), steps)
         return
     for commit_id in order:
         taken = steps.pop(commit_id)
@@ -86,7 +105,7 @@ def _by_time(
     seen: set[ObjectId] = set(hidden)
 
     def push(found: Iterable[ObjectId]) -> None:
-        new = [commit_id for commit_id in dict.fromkeys(found) if commit_id not in seen]
+        new = commits.here([commit_id for commit_id in dict.fromkeys(found) if commit_id not in seen])
         commits.load(new)
         for commit_id in new:
             seen.add(commit_id)
@@ -101,13 +120,11 @@ def _by_time(
         push(parents)
 
 
-def _topological(
-    commits: Commits, order: list[ObjectId], steps: dict[ObjectId, Step], hidden: frozenset[ObjectId]
-) -> Iterator[Visit]:
+def _topological(commits: Commits, order: list[ObjectId], steps: dict[ObjectId, Step]) -> Iterator[Visit]:
     children = dict.fromkeys(order, 0)
     for commit_id in order:
         for parent in steps[commit_id].parents:
-            if parent not in hidden:
+            if parent in children:
                 children[parent] += 1
     # A stack: after a merge the last parent's line comes first, as git shows it.
     ready = [commit_id for commit_id in reversed(order) if not children[commit_id]]
@@ -117,7 +134,7 @@ def _topological(
         if taken.shown:
             yield Visit(commit_id, commits.get(commit_id), _shown_parents(taken.parents, steps))
         for parent in taken.parents:
-            if parent not in hidden:
+            if parent in children:
                 children[parent] -= 1
                 if not children[parent]:
                     ready.append(parent)
@@ -162,7 +179,13 @@ def ancestors(commits: Commits, tips: Iterable[ObjectId]) -> Iterator[ObjectId]:
 
 def is_ancestor(commits: Commits, ancestor: ObjectId, descendant: ObjectId) -> bool:
     """Tell whether *ancestor* is *descendant* or reachable from it."""
-    return any(commit_id == ancestor for commit_id in ancestors(commits, [descendant]))
+    # From both at once: mostly one of them is not far behind the other, and the history is long or not even here.
+    for above, below in zip_longest(ancestors(commits, [descendant]), ancestors(commits, [ancestor])):
+        if above is None or above == ancestor:
+            return above is not None
+        if below == descendant:
+            return False
+    return False
 
 
 def merge_bases(commits: Commits, other: ObjectId, *ones: ObjectId) -> list[ObjectId]:
@@ -204,9 +227,16 @@ def _without_ancestors(commits: Commits, candidates: list[ObjectId]) -> list[Obj
 
 
 def ahead_behind(commits: Commits, ours: ObjectId, theirs: ObjectId) -> tuple[int, int]:
-    """Return how many commits only *ours* has, and how many only *theirs*."""
+    """Return how many commits only *ours* has, and how many only *theirs*.
+
+    Raises:
+        HistoryCutError: Where the walk ends, that cannot be told.
+    """
     if ours == theirs:
         return 0, 0
     left = set(ancestors(commits, [ours]))
     right = set(ancestors(commits, [theirs]))
+    # What both have leads to nothing that only one of them has.
+    if commits.cut and any(parent in commits.cut for one in left ^ right for parent in commits.parents(one)):
+        raise HistoryCutError(ours, theirs)
     return len(left - right), len(right - left)

@@ -28,9 +28,9 @@ _UNREADABLE: Final = (CorruptionError, NotFoundError)
 class Connectivity:
     """Walks everything below some roots. Objects that *is_lost* tells to be damaged count as missing.
 
-    *broken* has what is wrong with each object that is missing or cannot be read. Data that is in one of the
-    *promised* databases is not missing. With *uncertain*, other data may be in one that cannot be looked at, and is
-    among the *unknown*.
+    *broken* has what is wrong with each object that is missing or cannot be read. What is in one of the *promised*
+    databases is not missing, and what is below it there is not looked at. With *uncertain*, others may be in one that
+    cannot be looked at, and are among the *unknown*.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Connectivity:
         self._pages = Tree(objects).prolly.pages
         self._lossy: set[bytes] = set()
 
-    def _meet(self, object_id: bytes, *, is_data: bool = False) -> bool:
+    def _meet(self, object_id: bytes) -> bool:
         """Note that *object_id* is needed; tell whether it is new, so that what is below it has to be looked at."""
         place = self.marks.find(object_id)
         if place is None and object_id == self._pages.empty_root:
             # It is known without being stored.
             return False
         if place is None:
-            if not (is_data and self._is_promised(object_id)):
+            if not self._is_promised(object_id):
                 self.broken.setdefault(bytes(object_id), "it is missing")
             return False
         if not self.marks.mark(place, SEEN):
@@ -75,7 +75,7 @@ class Connectivity:
     def _is_promised(self, object_id: bytes) -> bool:
         for marks in self._promised:
             place = marks.find(object_id)
-            if place is not None and marks.segments[place[0]].location(place[1]).kind == Kind.CHUNK:
+            if place is not None:
                 marks.mark(place, SEEN)
                 return True
         if self._uncertain:
@@ -174,7 +174,7 @@ class Connectivity:
                 data.append(entry.digest)
         new = {object_id for object_id in needed if self._meet(object_id)}
         for chunk in data:
-            self._meet(chunk, is_data=True)
+            self._meet(chunk)
         for blob in blobs:
             if blob in new:
                 self._walk_blob(blob)
@@ -204,7 +204,7 @@ class Connectivity:
             self.broken[blob_id] = str(error)
             return
         for item in blob.items:
-            if self._meet(item.id, is_data=not blob.level) and blob.level:
+            if self._meet(item.id) and blob.level:
                 self._walk_blob(item.id)
         if self.broken and any(item.id in self.broken or item.id in self._lossy for item in blob.items):
             self._lossy.add(blob_id)

@@ -21,6 +21,7 @@ from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, fetch
 from dsvc.transport.offer import Into
 from dsvc.transport.promise import Promise
+from dsvc.transport.refspec import Refspec
 from dsvc.transport.remote import Remote
 from dsvc.transport.updates import Exchange
 from dsvc.worktree.checkout import switch_to
@@ -59,13 +60,15 @@ def clone(
     link: bool = True,
     data: bool = False,
     into: Into = Into.TRACKING,
+    depth: int | None = None,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> Cloned:
     """Fetch all that *remote* has into *worktree*, which is new, and write the files of *branch* or its default.
 
     With *data*, that of all versions comes; else, only that of the files which are written, and *remote* should be
-    configured as a promisor. *into* says where branches come. What an earlier attempt has done is not done again.
+    configured as a promisor. *into* says where branches come. With *depth*, so many versions of each branch do, and
+    older ones are promised. What an earlier attempt has done is not done again.
 
     Raises:
         NoStoreError: There is nothing at the remote's address.
@@ -74,14 +77,27 @@ def clone(
     """
     there = remote.open()
     chosen = choose_head(there.state(), branch)
-    if not data:
+    shallow = depth is not None
+    if not data or shallow:
         worktree.store.promise(Promise(worktree.store, [remote], link=link))
     first = None
-    if checkout and chosen is not None and not worktree.sparse and isinstance(there.backend, LocalFiles):
+    if checkout and chosen is not None and not (worktree.sparse or shallow) and isinstance(there.backend, LocalFiles):
         # Of a folder, all comes at one go; far away, metadata is walked where it was brought to.
         first = peel(there.objects, chosen[1])[1]
-    options = FetchOptions(tags=True, link=link, data=data, data_of=first, threads=max(1, workers.jobs), into=into)
+    options = FetchOptions(
+        tags=None if shallow else True,
+        link=link,
+        data=data,
+        data_of=first,
+        threads=max(1, workers.jobs),
+        into=into,
+        shallow=shallow,
+        depth=depth,
+    )
     exchange = fetch(worktree.store, remote, options=options, progress=progress)
+    if chosen is not None and chosen[0].startswith(TAGS) and chosen[0] not in worktree.store.state().refs:
+        # It names an older version than came.
+        fetch(worktree.store, remote, [Refspec(chosen[0])], options, progress=progress)
     if data:
         # Where an earlier attempt has fetched without.
         bring_all(worktree.store, worktree.store.state(), progress)

@@ -2,7 +2,7 @@
 
 from itertools import chain
 
-from dsvc.history.commits import Commits
+from dsvc.history.commits import commits_here
 from dsvc.history.needs import chunks_of_trees
 from dsvc.history.store import Store
 from dsvc.history.walk import ancestors
@@ -17,7 +17,7 @@ __all__ = ["bring_all"]
 
 
 def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> None:
-    """Bring the data of all versions that branches and tags of *state* lead to.
+    """Bring the data of all versions that branches and tags of *state* lead to, and that are here.
 
     Raises:
         OutOfReachError: The remote that has some of it cannot be reached.
@@ -30,7 +30,7 @@ def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> N
     tips = [ref.value for name, ref in state.refs.items() if name.startswith((HEADS, TAGS, REMOTES))]
     ends = [peel(objects, ObjectId.from_hex(tip))[1] for tip in dict.fromkeys(tips)]
     roots = [end for end in ends if objects.kind_of(end) == Kind.PAGE]
-    commits = Commits(objects)
+    commits = commits_here(objects)
     versions = ancestors(commits, [end for end in ends if objects.kind_of(end) == Kind.COMMIT])
     chunks = chunks_of_trees(objects, chain(roots, (commits.get(version).tree for version in versions)))
     for chunk_id in objects.promisor.bring(chunks, progress):

@@ -4,29 +4,32 @@ All that arrives is hashed before it counts; then one log entry names packs, ind
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from dsvc.errors import ConflictError, CorruptionError
-from dsvc.history.datasets import later_infos
 from dsvc.history.store import CollectedError, Store
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import TAGS, short_name
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.odb.receive import PackReceiver
+from dsvc.odb.writer import Sealed
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.backend import Backend
 from dsvc.transport.address import has_worktree
 from dsvc.transport.bundle import stand_on
-from dsvc.transport.metadata import bring_metadata, drop_metadata
+from dsvc.transport.metadata import bring_index, bring_metadata, drop_metadata
+from dsvc.transport.negotiate import Missing
 from dsvc.transport.offer import Into, Offer
-from dsvc.transport.preparation import Preparation, prepare, still_holds
+from dsvc.transport.preparation import Preparation, missing_there, prepare, still_holds
 from dsvc.transport.promise import Promise
 from dsvc.transport.refspec import Refspec
 from dsvc.transport.remote import Remote, RemoteDamagedError
+from dsvc.transport.shallow import Versions
 from dsvc.transport.tracking import changes_to
-from dsvc.transport.transfer import send
+from dsvc.transport.transfer import Plan, send
 from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
 from dsvc.worktree.session import read_session
 
@@ -51,6 +54,9 @@ class FetchOptions(msgspec.Struct, frozen=True):
     remote on the same filesystem instead of copied. Without *data*, what files contain stays there, promised, but for
     that of the version *data_of*; of a remote that is far away, it is brought later at less cost. *into* says where
     branches come.
+
+    *shallow* brings no more of the history than it must, and with *depth* only so many versions before each tip: the
+    rest stays there, promised. *complete* brings all of it, whatever is here already.
     """
 
     tags: bool | None = None
@@ -62,6 +68,9 @@ class FetchOptions(msgspec.Struct, frozen=True):
     data_of: ObjectId | None = None
     threads: int = 1
     into: Into = Into.TRACKING
+    shallow: bool = False
+    depth: int | None = None
+    complete: bool = False
 
 
 _DEFAULT: Final = FetchOptions()
@@ -84,9 +93,10 @@ def fetch(
         RemoteDamagedError: Something is missing or damaged there; nothing was fetched.
         StoreGoneError, OtherStoreError, RemoteRewoundError: It is not what it was.
     """
+    fetching = _Fetching(local, remote, options, progress)
     for _ in range(_ATTEMPTS):
         try:
-            fetched = _attempt(local, remote, refspecs, options, progress=progress, also=also)
+            fetched = fetching.attempt(refspecs, also)
         except CollectedError as error:
             outdated = error
             continue
@@ -98,43 +108,96 @@ def fetch(
     raise outdated
 
 
-def _attempt(
-    local: Store,
-    remote: Remote,
-    refspecs: Sequence[Refspec],
-    options: FetchOptions,
-    *,
-    progress: Progress,
-    also: Callable[[State], Sequence[RefChange]],
-) -> Exchange:
-    there, state = remote.open(), local.state()
-    stand_on(there, local)
-    try:
-        packs = bring_metadata(there, local.objects)
-        there.objects.nearer = local.objects
-        offer = Offer(remote, there, state, tags=options.tags, force=options.force, into=options.into)
-        wishes = offer.wishes(refspecs, prune=options.prune)
-        aliases = offer.aliases(wishes)
-        updates = _judge(local, there, state, wishes)
+class _Came(NamedTuple):
+    """What came of a fetch: *found* is what had to, *sent* how many bytes did, and the log has to name *sealed*."""
+
+    found: Preparation
+    sent: int
+    sealed: Sequence[Sealed] = ()
+
+
+class _Fetching(NamedTuple):
+    """One fetch, which may take several attempts."""
+
+    local: Store
+    remote: Remote
+    options: FetchOptions
+    progress: Progress
+
+    def attempt(self, refspecs: Sequence[Refspec], also: Callable[[State], Sequence[RefChange]]) -> Exchange:
+        """Bring what is missing, and move the refs.
+
+        Raises:
+            CollectedError: Something here changed meanwhile.
+        """
+        local, options = self.local, self.options
+        there, state = self.remote.open(), local.state()
+        stand_on(there, local)
+        try:
+            if options.shallow:
+                bring_index(there)
+                packs = there.backend
+            else:
+                packs = bring_metadata(there, local.objects)
+            there.objects.nearer = local.objects
+            tags = False if options.depth is not None and options.tags is None else options.tags
+            offer = Offer(self.remote, there, state, tags=tags, force=options.force, into=options.into)
+            wishes = offer.wishes(refspecs, prune=options.prune)
+            updates = self._judge(state, wishes)
+            if options.shallow:
+                came = self._bring_newest(state, offer, wishes)
+                updates = self._judge(state, wishes)
+            else:
+                came = self._bring(state, _values(wishes) if options.complete else values_of(updates), packs)
+        except CorruptionError as error:
+            # What was copied of it is asked for again, should it be mended there.
+            drop_metadata(there)
+            if isinstance(error, RemoteDamagedError):
+                raise
+            raise RemoteDamagedError(self.remote.name, error) from error
+        found, aliases = came.found, offer.aliases(wishes)
+        if options.dry_run:
+            return _exchange(updates, came)
+
+        def build(now: State) -> Sequence[RefChange] | None:
+            nonlocal updates
+            updates = self._judge(now, wishes)
+            if not (found.tips.issuperset(values_of(updates)) and still_holds(there.objects, found, now)):
+                raise CollectedError(self.remote.name)
+            changes = [*changes_of(updates), *changes_to(now, aliases), *also(now)]
+            return changes if changes or any(one.packs for one in came.sealed) else None
+
+        local.publish(build, came.sealed, relied=found.plan.relied)
+        return _exchange(updates, came)
+
+    def _judge(self, state: State, wishes: Sequence[Wish]) -> list[RefUpdate]:
+        # In a bare repository, nobody works on a branch.
+        worked_on = read_session(state).branch if has_worktree(self.local.backend, "") else None
+        return judge(self.remote.open().objects, state, wishes, worked_on=worked_on)
+
+    def _bring(self, state: State, tips: Sequence[ObjectId], packs: Backend) -> _Came:
+        """Bring what is missing here below *tips*; metadata is read from *packs*."""
+        local, options, progress = self.local, self.options, self.progress
+        there = self.remote.open()
         is_far, bring = packs is not there.backend, None
-        if options.data and is_far:
+        if is_far and options.data and not options.dry_run:
             # In few large requests, and what an interruption leaves is not asked for again.
-            bring = Promise(local, [remote], link=options.link).bring
-            # Without data, all that has to come is in the copy by now.
-            packs = there.backend if options.dry_run else packs
+            bring = Promise(local, [self.remote], link=options.link).bring
         found = prepare(
             there.objects,
-            packs,
+            # All that is left is in the copy by now, but for data that nobody has brought.
+            there.backend if options.data and bring is None else packs,
             local.objects,
-            state,
-            values_of(updates),
+            # Where all is to come, nothing is taken for complete because a ref leads to it.
+            State.empty("") if options.complete else state,
+            tips,
             progress=progress,
             data=options.data,
             data_of=options.data_of,
-            bring=None if options.dry_run else bring,
+            bring=bring,
         )
         if options.dry_run:
-            return _exchange(updates, found, sent=found.plan.stored)
+            return _Came(found, found.plan.stored)
         local.tidy()
         receiver = PackReceiver(local.objects, local.backend, local.files.temporary, generation=state.last_sweep)
         progress.start("fetch", size=found.plan.stored - found.plan.brought)
@@ -148,30 +211,38 @@ def _attempt(
             progress=progress,
         )
         progress.finish()
-    except CorruptionError as error:
-        # What was copied of it is asked for again, should it be mended there.
-        drop_metadata(there)
-        if isinstance(error, RemoteDamagedError):
-            raise
-        raise RemoteDamagedError(remote.name, error) from error
+        return _Came(found, found.plan.brought + sent.bytes, [sent.sealed])
 
-    def build(now: State) -> Sequence[RefChange] | None:
-        nonlocal updates
-        updates = _judge(local, there, now, wishes)
-        if not (found.tips.issuperset(values_of(updates)) and still_holds(there.objects, found, now)):
-            raise CollectedError(remote.name)
-        return [*changes_of(updates), *changes_to(now, aliases), *later_infos(now, there.state()), *also(now)] or None
+    def _bring_newest(self, state: State, offer: Offer, wishes: list[Wish]) -> _Came:
+        """Bring the versions that *wishes* lead to, and of those before them as few as the options allow.
 
-    local.publish(build, [sent.sealed], relied=found.plan.relied)
-    return _exchange(updates, found, sent=found.plan.brought + sent.bytes)
+        Where they say how many, *wishes* comes to have the tags of these.
+        """
+        options, there = self.options, self.remote.open().objects
+        promise = Promise(self.local, [self.remote], exact=True)
+        versions = Versions(there, self.local.objects, promise.bring, self.progress)
+        tips, commits = _values(wishes), list[ObjectId]()
+        if options.depth is None:
+            commits = missing_there(there, state, tips).commits
+        if not options.dry_run:
+            ends = versions.bring_tags(tips)
+            if options.depth is not None:
+                commits = versions.bring_newest(ends.values(), options.depth)
+                if options.tags is None:
+                    wished = {wish.target for wish in wishes}
+                    tags = offer.tags_of(versions.bring_tags(offer.new_tags()), commits)
+                    wishes += [wish for wish in tags if wish.target not in wished]
+            versions.bring_trees(commits)
+        plan = Plan(count=versions.count, raw=versions.raw, stored=versions.stored)
+        # Nothing was left out because a ref leads there.
+        found = Preparation(State.empty(""), frozenset(_values(wishes)), Missing(commits, []), plan)
+        return _Came(found, versions.stored)
 
 
-def _exchange(updates: list[RefUpdate], found: Preparation, *, sent: int) -> Exchange:
-    plan = found.plan
-    return Exchange(updates, plan.count, plan.raw, plan.stored, sent, len(found.missing.commits))
+def _values(wishes: Sequence[Wish]) -> list[ObjectId]:
+    return [wish.new for wish in wishes if wish.new is not None]
 
 
-def _judge(local: Store, there: Store, state: State, wishes: Sequence[Wish]) -> list[RefUpdate]:
-    # In a bare repository, nobody works on a branch.
-    worked_on = read_session(state).branch if has_worktree(local.backend, "") else None
-    return judge(there.objects, state, wishes, worked_on=worked_on)
+def _exchange(updates: list[RefUpdate], came: _Came) -> Exchange:
+    plan = came.found.plan
+    return Exchange(updates, plan.count, plan.raw, plan.stored, came.sent, len(came.found.missing.commits))

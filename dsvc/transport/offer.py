@@ -1,6 +1,6 @@
 """What a remote has to offer to a fetch, and what of it is to come: branches, and tags with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from dsvc.errors import RefusedError
@@ -82,6 +82,16 @@ class Offer:
             kinds = (HEADS, TAGS) if self._into is Into.MIRROR else (HEADS,)
             known = {ref: ref for ref in refs if ref.startswith(kinds) and not refs[ref].published}
         return sorted(ref for ref, source in known.items() if source not in self._refs)
+
+    def new_tags(self) -> list[ObjectId]:
+        """Return the values of the tags that are not here."""
+        return [self._value(ref) for ref in self._refs if ref.startswith(TAGS) and ref not in self._state.refs]
+
+    def tags_of(self, ends: Mapping[ObjectId, ObjectId], commits: Collection[ObjectId]) -> list[Wish]:
+        """Return the wish for each tag that is not here and leads to one of *commits*, as *ends* say."""
+        coming = {value for value, end in ends.items() if end in set(commits)}
+        tags = (ref for ref in self._refs if ref.startswith(TAGS) and ref not in self._state.refs)
+        return [self._tag(ref, force=self._force) for ref in tags if self._value(ref) in coming]
 
     def aliases(self, wishes: Sequence[Wish]) -> Mapping[str, str | None]:
         """Return what is to be remembered, by ref, of the aliases there that are here too, or come with *wishes*."""

@@ -94,7 +94,8 @@ def _closure(
 ) -> Closure:
     closure, commits = Closure(objects, target, progress, data=data), Commits(objects)
     progress.start("compare", files=sum(commits.get(commit_id).files for commit_id in missing.commits[:1]))
-    for commit_id in missing.boundary:
+    # Of a shallow store, what is before its history is known to be no news, and is not there.
+    for commit_id in (one for one in missing.boundary if one in target):
         closure.skip_tree(commits.get(commit_id).tree)
     if data_of is not None and data_of in missing.commits:
         closure.add_whole_tree(commits.get(data_of).tree)

@@ -1,14 +1,14 @@
 """Promises: what is not here and a promisor remote has comes when somebody needs it, and is kept.
 
-A lazy clone has all history and metadata, and of the data what was needed so far. Where an object is, the index
-of the remote tells, which is at hand; only if it is not in there, or not where it says, the remote is asked for a newer
-one. Whole packs come as they are where nearly all of one is needed, else the frames with what is needed, whole: what
-was sent once is never asked for again.
+A lazy clone has all history and metadata, a shallow one what is newest of it, and both of the data what was needed so
+far. Where an object is, the index of the remote tells, which is at hand; only if it is not in there, or not where it
+says, the remote is asked for a newer one. Whole packs come as they are where nearly all of one is needed, else the
+frames with what is needed, whole: what was sent once is never asked for again.
 """
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -148,13 +148,15 @@ class PromisorRemote:
 class Promise:
     """What *remotes* have promised to the store *local*. Safe to use from several threads.
 
-    With *link*, whole packs are shared with a remote on the same filesystem.
+    With *link*, whole packs are shared with a remote on the same filesystem. With *exact*, no commit comes along that
+    was not asked for: the history here would seem to be longer than it was to be.
     """
 
-    def __init__(self, local: Store, remotes: Sequence[Remote], *, link: bool = True) -> None:
+    def __init__(self, local: Store, remotes: Sequence[Remote], *, link: bool = True, exact: bool = False) -> None:
         self.remotes: Final = [PromisorRemote(remote) for remote in remotes]
         self._local = local
         self._link = link
+        self._exact = exact
         self._lock = Lock()
 
     def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> list[bytes]:
@@ -219,7 +221,8 @@ class Promise:
             if len(selection.rest) == len(missing):
                 return missing
             try:
-                _Transfer(self._local, holder, link=self._link, progress=progress).bring(selection)
+                transfer = _Transfer(self._local, holder, link=self._link, exact=self._exact, progress=progress)
+                transfer.bring(selection)
             except _MovedError as error:
                 if not holder.refresh():
                     raise RemoteDamagedError(holder.remote.name, error) from error
@@ -266,11 +269,12 @@ class _MovedError(CorruptionError):
 class _Transfer:
     """One transfer from a promisor remote into the store *local*."""
 
-    def __init__(self, local: Store, holder: PromisorRemote, *, link: bool, progress: Progress) -> None:
+    def __init__(self, local: Store, holder: PromisorRemote, *, link: bool, exact: bool, progress: Progress) -> None:
         self._local = local
         self._holder = holder
         self._backend = holder.remote.backend
         self._link = link
+        self._exact = exact
         self._progress = progress
         self._receiver = self._new_receiver()
         self._received = 0
@@ -288,14 +292,14 @@ class _Transfer:
             OutOfReachError: The remote cannot be reached.
         """
         small = _SMALL_PACK_NEAR if isinstance(self._backend, LocalFiles) else _SMALL_PACK
-        packs, frames = _choose(selection, small)
+        packs, frames = _choose(selection, small, may_be_whole=not self._exact)
         size = sum(packs.values()) + sum(one.length for one in frames)
         if size > _WORTH_TELLING:
             self._local.tidy()
             self._progress.start("fetch data", size=size)
         try:
             self._bring_packs(list(packs))
-            self._bring_frames(frames)
+            self._bring_frames(frames, frozenset(selection.object_ids) if self._exact else None)
             self._keep(selection)
         except CorruptionError:
             self._receiver.discard()
@@ -331,10 +335,11 @@ class _Transfer:
                 if len(names) > first + _PACKS_AT_ONCE:
                     self._keep()
 
-    def _bring_frames(self, frames: list[_Frame]) -> None:
+    def _bring_frames(self, frames: list[_Frame], commits: Collection[bytes] | None) -> None:
+        """Bring *frames*; of the commits in them, if that is not None, *commits* only."""
         requests = _requests(sorted(frames, key=lambda one: (one.pack, one.offset)))
         if len(frames) == 1:
-            self._take(self._read(next(requests)))
+            self._take(self._read(next(requests)), commits)
             return
         waiting: deque[Future[list[_Opened]]] = deque()
         with ThreadPoolExecutor(_AT_ONCE) as pool, self._interruptible():
@@ -343,7 +348,7 @@ class _Transfer:
                     waiting.extend(pool.submit(self._read, one) for one in islice(requests, _AT_ONCE - len(waiting)))
                     if not waiting:
                         return
-                    self._take(waiting.popleft().result())
+                    self._take(waiting.popleft().result(), commits)
             finally:
                 for future in waiting:
                     future.cancel()
@@ -374,12 +379,13 @@ class _Transfer:
             raise CorruptionError(message) from error
         return [_open(one, view[one.offset - start : one.offset - start + one.length]) for one in group]
 
-    def _take(self, opened: list[_Opened]) -> None:
+    def _take(self, opened: list[_Opened], commits: Collection[bytes] | None) -> None:
         here = self._local.objects
         for one in opened:
-            missing = [item for item in one.objects if item[0] not in here]
+            wanted = [item for item in one.objects if commits is None or item[1] != Kind.COMMIT or item[0] in commits]
+            missing = [item for item in wanted if item[0] not in here]
             raw = sum(len(data) for _, _, data in missing)
-            if one.is_complete and 2 * raw >= one.header.raw_length:
+            if one.is_complete and len(wanted) == len(one.objects) and 2 * raw >= one.header.raw_length:
                 ids, kinds, datas = zip(*one.objects, strict=True)
                 self._receiver.add_frame(one.header, one.payload, bytes(kinds), list(map(len, datas)), ids)
             else:
@@ -425,7 +431,7 @@ def _select(database: ObjectDatabase, object_ids: list[bytes]) -> _Selection:
     return _Selection(database, object_ids, wanted, rest)
 
 
-def _choose(selection: _Selection, small: int) -> tuple[dict[str, int], list[_Frame]]:
+def _choose(selection: _Selection, small: int, *, may_be_whole: bool) -> tuple[dict[str, int], list[_Frame]]:
     """Return which packs to bring whole, with how many bytes they hold, and which frames of others.
 
     Of two packs that are shorter than *small* bytes, neither comes whole.
@@ -433,7 +439,7 @@ def _choose(selection: _Selection, small: int) -> tuple[dict[str, int], list[_Fr
     database, wanted = selection.database, selection.wanted
     total = sum(sum(its_frames.values()) for its_frames in wanted)
     # For a file or two, nobody looks through all frames that there are.
-    whole = _whole_packs(database, wanted, small) if total >= _SMALL_PACK_NEAR else {}
+    whole = _whole_packs(database, wanted, small) if may_be_whole and total >= _SMALL_PACK_NEAR else {}
     return whole, list(_frames(database, wanted, whole))
 
 
@@ -505,7 +511,7 @@ def _open(one: _Frame, data: memoryview) -> _Opened:
     for row in one.rows:
         object_id, kind, place, length = one.segment.object_at(row)
         content = raw[place : place + length]
-        if kind != Kind.CHUNK or len(content) != length or hash_object(kind, content) != object_id:
+        if len(content) != length or hash_object(kind, content) != object_id:
             raise ObjectMismatchError(object_id, f"pack {one.pack}")
         # An object that is in another frame too has no row here, and leaves a gap.
         end = place + length if place == end else -1
