@@ -137,3 +137,14 @@ def test_what_makes_no_sense_together_is_refused(run_dsvc: RunDsvc, folder: Path
 def test_a_repository_without_a_commit_has_no_lineage(run_dsvc: RunDsvc, repository_folder: Path) -> None:
     assert "does not have any commits yet" in run_dsvc("graph", cwd=repository_folder, code=4).stderr
     assert run_dsvc("graph", "--all", cwd=repository_folder).stdout == ""
+
+
+def test_a_shallow_clone_shows_what_it_has_and_asks_nobody(run_dsvc: RunDsvc, folder: Path, tmp_path: Path) -> None:
+    run_dsvc("clone", "-q", "--depth", "1", folder, tmp_path / "clone")
+    folder.rename(tmp_path / "away")
+
+    result = run_dsvc("graph", "--full", "--json", cwd=tmp_path / "clone")
+
+    # The tag of the input came along, and what is before both is left out.
+    assert [json.loads(line)["name"] for line in result.lines] == ["small@1.0", "raw@1.0"]
+    assert "--unshallow" in result.stderr

@@ -10,6 +10,7 @@ from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, argument, option
 from dsvc.cli.version_names import dataset_of, version_names
+from dsvc.history.commits import Commits, commits_here
 from dsvc.history.graph import Graph
 from dsvc.history.lineage import Version, nearest_names, read_lineage, select
 from dsvc.model.commit import Commit
@@ -72,8 +73,10 @@ def command(
         message = f"`--depth` cannot be {depth}"
         raise UsageError(message)
     history = open_history()
+    commits = commits_here(history.objects)
     nodes = _nodes(
         history,
+        commits,
         None if all else [history.commit(text) for text in revisions or ("HEAD",)],
         ancestors=ancestors or not descendants,
         descendants=descendants or not ancestors,
@@ -89,6 +92,8 @@ def command(
     else:
         content = "".join(f"{line}\n" for line in draw(nodes))
         output.write_text(content, "utf-8", "replace")
+    if commits.cut:
+        console.hint("older versions are not here; to have them here too, run `dsvc fetch --unshallow`")
 
 
 def _format_of(output: Path | None) -> str:
@@ -123,6 +128,7 @@ class Node(NamedTuple):
 
 def _nodes(
     history: History,
+    commits: Commits,
     starts: Sequence[ObjectId] | None,
     *,
     ancestors: bool,
@@ -134,7 +140,7 @@ def _nodes(
     refs = decorations(history)
     tips = [*(starts or ()), *(history.tips() if starts is None or descendants else ())]
     lineage = read_lineage(
-        history.commits,
+        commits,
         lambda one: history.objects.kind_of(one) == Kind.COMMIT,
         tips,
         {*refs, *(starts or ())},
@@ -144,8 +150,8 @@ def _nodes(
     if starts is not None:
         lineage = select(lineage, starts, ancestors=ancestors, descendants=descendants, depth=depth)
     named = list(version_names(history))
-    places = nearest_names(history.commits, ((commit_id, name) for commit_id, name, _ in named))
-    datasets = nearest_names(history.commits, ((commit_id, dataset) for commit_id, _, dataset in named if dataset))
+    places = nearest_names(commits, ((commit_id, name) for commit_id, name, _ in named))
+    datasets = nearest_names(commits, ((commit_id, dataset) for commit_id, _, dataset in named if dataset))
     published = {commit_id for ref, commit_id in history.refs() if history.state.refs[ref].published}
     elsewhere = {edge.target: edge.name for version in lineage.values() for edge in version.inputs}
     nodes = []

@@ -8,6 +8,7 @@ from dsvc.cli.exchange import open_remote, remote_hints, usual_remote
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, argument
 from dsvc.cli.version_names import version_names
+from dsvc.history.commits import commits_here
 from dsvc.history.inputs import read_input
 from dsvc.history.lineage import nearest_names, read_lineage
 from dsvc.log.uses import RecordedUse, read_uses
@@ -89,12 +90,18 @@ def _made(history: History, commit_id: ObjectId) -> Iterator[tuple[str, _Made]]:
     def is_here(one: ObjectId) -> bool:
         return history.objects.kind_of(one) == Kind.COMMIT
 
-    lineage = read_lineage(history.commits, is_here, history.tips(), (), full=True)
-    places = nearest_names(history.commits, ((one, name) for one, name, _ in version_names(history)))
+    commits = commits_here(history.objects)
+    lineage = read_lineage(commits, is_here, history.tips(), (), full=True)
+    places = nearest_names(commits, ((one, name) for one, name, _ in version_names(history)))
     for version in lineage.values():
-        for kind, edges in (("input", version.inputs), ("parent", version.parents)):
-            if version.commit is not None and any(edge.target == commit_id for edge in edges):
-                yield kind, _Made(version.id, version.commit, str(places.get(version.id, version.id.short)))
+        commit = version.commit
+        if commit is None:
+            continue
+        made = _Made(version.id, commit, str(places.get(version.id, version.id.short)))
+        if any(one.commit == commit_id for one in commit.inputs):
+            yield "input", made
+        if commit_id in commit.parents:
+            yield "parent", made
 
 
 def _print_made(kind: str, made: _Made, *, json: bool) -> None:

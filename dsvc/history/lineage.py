@@ -85,7 +85,8 @@ def _collect(
         for commit_id in waiting:
             commit = commits.get(commit_id)
             inputs = [Edge(ObjectId(one.commit), name=one.name) for one in commit.inputs] if with_inputs else []
-            found[commit_id] = Version(commit_id, commit, list(map(Edge, commits.parents(commit_id))), inputs)
+            parents = commits.here(commits.parents(commit_id))
+            found[commit_id] = Version(commit_id, commit, list(map(Edge, parents)), inputs)
         versions = [found[commit_id] for commit_id in waiting]
         following = dict.fromkeys(edge.target for version in versions for edge in version.parents)
         for one in dict.fromkeys(edge.target for version in versions for edge in version.inputs):
@@ -179,8 +180,9 @@ def nearest_names(commits: Commits, names: Iterable[tuple[ObjectId, str]]) -> di
         following: list[bytes] = []
         for one in waiting:
             name, distance = found[one]
-            for parent in commits.get(one).parents[:1]:
-                if parent not in found:
+            first = commits.get(one).parents[:1]
+            if first and first[0] not in found:
+                for parent in commits.here([ObjectId(first[0])]):
                     found[parent] = Place(name, distance + 1)
                     following.append(parent)
         waiting = following
