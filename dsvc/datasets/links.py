@@ -276,8 +276,8 @@ class Links:
     def read(self, one: Linked, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of *one* from *start* up to before *stop*, in pieces.
 
-        All of it has the digest that was pinned, if one was, else what is there has the state that was pinned, before
-        and after. The last piece comes when that is known.
+        All of it has the digest that was pinned, or if none was, what is there afterwards has the state that was
+        pinned; of a part, what is there before as well. The last piece comes when that is known.
 
         Raises:
             LinkNotAllowedError: It may not be read.
@@ -288,93 +288,98 @@ class Links:
         size = one.entry.size
         stop = size if stop is None else min(stop, size)
         whole = (start, stop) == (0, size)
-        if not (whole and one.entry.digest):
-            # Nothing else would tell.
+        if not whole or not size:
             self._expect(one)
         if start >= stop:
             return
-        hasher, length = blake3(), 0
         held = b""
+        for piece in self._whole(one) if whole else self._part(one, start, stop):
+            if held:
+                yield held
+            held = piece
+        if not (whole and one.entry.digest):
+            # It may have changed while it was read.
+            self._expect(one)
+        yield held
+
+    def _whole(self, one: Linked) -> Iterator[bytes]:
+        """Yield all of *one*; of its digest, if it is pinned, and of its size if not."""
+        hasher = blake3()
+        # A byte more than there should be is enough to tell.
+        for piece in self._part(one, 0, one.entry.size, more=1):
+            hasher.update(piece)
+            yield piece
+        if one.entry.digest and hasher.digest() != one.entry.digest:
+            raise LinkChangedError(one.entry.path, one.link.url, "its digest is another")
+
+    def _part(self, one: Linked, start: int, stop: int, *, more: int = 0) -> Iterator[bytes]:
+        length = 0
         try:
-            for piece in self._pieces(one.link.url, start, None if whole else stop):
-                if held:
-                    yield held
-                hasher.update(piece)
+            for piece in self._pieces(one.link.url, start, stop + more):
                 length += len(piece)
-                held = piece
-                if length > stop - start:
-                    # However much more comes.
-                    break
+                yield piece
         except ForeignGoneError as error:
             raise LinkGoneError(one.entry.path, one.link.url) from error
         except StorageError as error:
             raise LinkUnreadableError(one.entry.path, one.link.url, str(error)) from error
-        self._check(one, length, stop - start, hasher.digest() if whole else one.entry.digest)
-        yield held
+        if length != stop - start:
+            size = f"more than {stop:,} bytes are there" if length > stop - start else f"{length:,} bytes came"
+            raise LinkChangedError(one.entry.path, one.link.url, f"{size}, and not {stop - start:,}")
 
     def _expect(self, one: Linked) -> None:
         """Do nothing, if what is there now is what was pinned."""
-        found = self._look(one, {})
-        if found.drift is Drift.GONE:
-            raise LinkGoneError(one.entry.path, one.link.url)
-        if found.drift is Drift.CHANGED:
-            raise LinkChangedError(one.entry.path, one.link.url, found.reason)
-        if found.drift is Drift.UNKNOWN:
-            raise LinkUnreadableError(one.entry.path, one.link.url, found.reason)
-
-    def _check(self, one: Linked, length: int, expected: int, digest: bytes) -> None:
-        if length != expected:
-            raise LinkChangedError(one.entry.path, one.link.url, f"{length:,} bytes came, and not {expected:,}")
-        if not one.entry.digest:
-            # It may have changed while it was read.
-            self._expect(one)
-        elif digest != one.entry.digest:
-            raise LinkChangedError(one.entry.path, one.link.url, "its digest is another")
-
-    def fetch(self, one: Linked, file: Path) -> ObjectId:
-        """Let the content of *one* be in the new *file*, verified and durable; return its digest.
-
-        Raises:
-            LinkNotAllowedError, LinkGoneError, LinkChangedError, StorageError: As `read`; there is no file then.
-        """
-        hasher = blake3()
-        try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            with os.fdopen(descriptor, "wb") as stream:
-                for piece in self.read(one):
-                    hasher.update(piece)
-                    stream.write(piece)
-                stream.flush()
-                sync_file(stream.fileno())
-        except BaseException as error:
-            file.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise storage_error(error, f"write {file}") from error
-            raise
-        return ObjectId(hasher.digest())
+        _refuse(self._look(one, {}))
 
     def fetch_all(self, wanted: Sequence[tuple[Linked, Path]], progress: Progress = NO_PROGRESS) -> list[ObjectId]:
-        """Fetch each of *wanted* to its file, several at a time; return the digests.
+        """Let the content of each of *wanted* be in its new file, verified and durable; return the digests.
 
         Raises:
-            LinkNotAllowedError, LinkGoneError, LinkChangedError, StorageError: As `read`; there are no files then.
+            LinkNotAllowedError, LinkGoneError, LinkChangedError, LinkUnreadableError: As `read`; no file is left.
         """
         self.check_allowed(one for one, _ in wanted)
         progress.start("fetch links", files=len(wanted), size=sum(one.entry.size for one, _ in wanted))
 
         def fetch(item: tuple[Linked, Path]) -> ObjectId:
-            digest = self.fetch(*item)
+            digest = self._fetch(*item)
             progress.advance(1, item[0].entry.size)
             return digest
 
         try:
             digests = list(self._in_parallel(fetch, wanted))
+            # Of those that have no digest, one look at all of them tells whether they were what they should be.
+            for found in self.standing([one for one, _ in wanted if not one.entry.digest]):
+                _refuse(found)
         except BaseException:
             for _, file in wanted:
                 file.unlink(missing_ok=True)
             raise
         progress.finish()
         return digests
+
+    def _fetch(self, one: Linked, file: Path) -> ObjectId:
+        hasher = blake3()
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with os.fdopen(descriptor, "wb") as stream:
+                for piece in self._whole(one) if one.entry.size else ():
+                    hasher.update(piece)
+                    stream.write(piece)
+                stream.flush()
+                sync_file(stream.fileno())
+        except OSError as error:
+            raise storage_error(error, f"write {file}") from error
+        return ObjectId(hasher.digest())
+
+
+def _refuse(found: Standing) -> None:
+    """Do nothing, if what was *found* is what was pinned."""
+    entry, link = found.linked
+    if found.drift is Drift.GONE:
+        raise LinkGoneError(entry.path, link.url)
+    if found.drift is Drift.CHANGED:
+        raise LinkChangedError(entry.path, link.url, found.reason)
+    if found.drift is Drift.UNKNOWN:
+        raise LinkUnreadableError(entry.path, link.url, found.reason)
 
 
 def _reason(pinned: ObjectState, now: ObjectState) -> str:

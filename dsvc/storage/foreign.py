@@ -146,9 +146,13 @@ class Foreign:
 
         What comes is not verified.
         """
-        # A web server that is asked for all of it sends it in one answer.
-        whole = start == 0 and stop is None and not self.lists
         path = self._path(url)
+        if self._scheme in BUCKET_SCHEMES and stop is not None and 0 < stop - start <= _PIECE:
+            # One request, where a file that is opened takes two.
+            yield self._asking(url, lambda: self._system.cat_file(path, start=start, end=stop))
+            return
+        # A web server that is asked for the beginning sends all, for as long as somebody reads on.
+        whole = start == 0 and not self.lists
         options = {} if self._scheme == "file" else {"block_size": 0 if whole else _PIECE}
         file = self._asking(url, lambda: self._system.open(path, "rb", **options))
         with file:
