@@ -325,6 +325,23 @@ def test_the_content_of_links_comes_and_one_that_is_gone_is_an_error(scene: Scen
     assert scene.trees() == []
 
 
+def test_in_a_lazy_clone_only_what_is_needed_comes_and_without_the_remote_nothing_is_made(scene: Scene) -> None:
+    scene.run("clone", "-q", "--no-checkout", scene.work, "../clone")
+    clone = scene.root / "clone"
+
+    assert read_files(scene.get("main@1.0", "a.csv", cwd=clone)) == {b"a.csv": b"1,2\n"}
+    scene.work.rename(scene.root / "gone")
+    # Its history is here, and so is what was got.
+    assert read_files(scene.get("main@1.0", "*.csv", cwd=clone)) == {b"a.csv": b"1,2\n"}
+    trees = scene.trees()
+    for words in ([], ["--offline"], ["--to", "../out"]):
+        failed = scene.run("get", "main", *words, cwd=clone, code=7)
+        assert failed.stderr.startswith("error: cannot read the data of a.csv and ")
+    assert scene.trees() == trees
+    (scene.root / "gone").rename(scene.work)
+    assert read_files(scene.get("main", cwd=clone)) == SECOND
+
+
 # Into a folder of one's own.
 
 

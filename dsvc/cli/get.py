@@ -31,7 +31,6 @@ from dsvc.datasets.source import RemoteSource, Source, Version
 from dsvc.datasets.to_folder import OccupiedError, get_to
 from dsvc.errors import NoSpaceError
 from dsvc.model.paths import quote_path
-from dsvc.odb.objects import OutOfReachError
 from dsvc.storage.faults import UnreachableError
 from dsvc.transport.position import OtherStoreError, RemoteRewoundError
 
@@ -239,7 +238,7 @@ def _hints(source: Source, *, offline: bool) -> Iterator[None]:
             hint = f"if that is as it should be, remove {quote_path(os.fsencode(source.folder))}, and try again"
             raise Failure(str(error), code=error.code, hint=hint) from cause
         raise
-    except (OutOfReachError, UnreachableError) as error:
+    except UnreachableError as error:
         advice = None if offline else "to ask nobody, and use what is known, use `--offline`"
         raise Failure(str(error), code=exit_code(error), hint=advice) from error
 

@@ -60,7 +60,7 @@ class Assembler:
             raise storage_error(error, f"write to {target}") from error
         files = [entry for entry in entries if is_cached(entry)]
         links = [entry for entry in entries if entry.kind == EntryKind.SYMLINK]
-        filling = Filling(os.fspath(self._cache.root), folder, linked, mode)
+        filling = Filling(self._cache.files, folder, linked, mode)
         with Filler(self._workers) as filler:
             windows = list(_windows(files)) if self._source.is_lazy else [files]
             for window in windows:

@@ -11,7 +11,16 @@ from typing import Final
 
 from dsvc.model.tree import Entry, EntryKind
 
-__all__ = ["cached_name", "content_time", "date_file", "is_as_written", "is_cached", "is_sealed", "seal_file"]
+__all__ = [
+    "cached_name",
+    "cached_path",
+    "content_time",
+    "date_file",
+    "is_as_written",
+    "is_cached",
+    "is_sealed",
+    "seal_file",
+]
 
 # 2000-01-01; the times end in 2017, and are whole and even seconds, which every filesystem can hold.
 _FIRST: Final = 946_684_800
@@ -27,6 +36,12 @@ def is_cached(entry: Entry) -> bool:
 def cached_name(entry: Entry) -> bytes:
     """Return what the file with the content of *entry* is called; executable and plain twins are two files."""
     return entry.digest.hex().encode() + (b".x" if entry.kind == EntryKind.EXECUTABLE else b"")
+
+
+def cached_path(entry: Entry) -> bytes:
+    """Return where the file with the content of *entry* is, from the folder of all files."""
+    name = cached_name(entry)
+    return name[:2] + b"/" + name
 
 
 def content_time(digest: bytes) -> int:

@@ -1,30 +1,28 @@
 """Filling a folder with files: as links to files of the user's cache, or as copies of its own.
 
 The unit of work is a function from a batch of entries to what is still missing, with nothing shared. What the cache
-lacks is written beside it, from verified objects; linked into the tree; and only then renamed into the cache, so that
-nobody who looks for files without a second link ever takes one that is about to be used.
+lacks is written where it is wanted, from verified objects, and sealed, and only then linked into the cache: so nobody
+who looks there for files that no tree has ever sees one that is about to be used.
 """
 
 import errno
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from dsvc.datasets.cached_file import cached_name, date_file, is_as_written, is_sealed, seal_file
-from dsvc.datasets.user_cache import UserCache, remove_folder
+from dsvc.datasets.cached_file import cached_path, date_file, is_as_written, is_sealed, seal_file
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.progress import Progress
 from dsvc.storage.local import storage_error
 from dsvc.worktree.folders import Folders
 from dsvc.worktree.ingest import LARGE_FILE
+from dsvc.worktree.link_cache import share_blocks
 from dsvc.worktree.materialise import (
     ItemBatch,
     MaterialiseJob,
@@ -42,9 +40,10 @@ __all__ = ["Filler", "Filling"]
 
 _BATCH: Final = 4096
 _BATCH_BYTES: Final = 16 * 1024 * 1024
+_ATTEMPTS: Final = 4
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FICLONE: Final = 0x40049409
 # The system lets nobody link to what is another's; or the filesystem has no links.
 _NO_LINK: Final = (errno.EPERM, errno.EACCES, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
 _NO_REFLINK: Final = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOSYS)
@@ -58,10 +57,11 @@ class Filling(msgspec.Struct, frozen=True):
     """What all batches for one folder have in common.
 
     *objects* is where what the cache lacks is read from; without it, that is left out. If *linked*, files are read-only
-    links to those of the *cache*, else writable and the folder's own. *mode* are the permissions that a new folder has.
+    links to those of the cache, which are in *files*, else writable and the folder's own. *mode* are the permissions
+    that a new folder has.
     """
 
-    cache: str
+    files: bytes
     target: bytes
     linked: bool
     mode: int
@@ -180,83 +180,67 @@ class _Batch:
         self._filling = filling
         self._entries = entries
         self._write = write
-        self._cache = UserCache(Path(filling.cache))
         self._own = 0
 
     def fill(self) -> _Filled:
         """Do it."""
         numbers_of: dict[bytes, list[int]] = {}
         for number, entry in enumerate(self._entries):
-            numbers_of.setdefault(cached_name(entry), []).append(number)
-        with Folders(self._cache.files) as cached, Folders(self._filling.target) as target:
-            taken = ((name, self._take(cached, target, name, numbers)) for name, numbers in numbers_of.items())
-            lacking = {name: rest for name, rest in taken if rest}
-            if self._filling.objects is not None and lacking:
-                add = self._add if self._filling.linked else self._make
-                for name in add(self._filling.objects, cached, target, lacking):
-                    del lacking[name]
+            numbers_of.setdefault(cached_path(entry), []).append(number)
+        files = os.open(self._filling.files, _FOLDER)
+        try:
+            with Folders(self._filling.target) as target:
+                taken = ((path, self._take(files, path, target, numbers)) for path, numbers in numbers_of.items())
+                lacking = {path: rest for path, rest in taken if rest}
+                if self._filling.objects is not None and lacking:
+                    self._add(self._filling.objects, files, target, lacking)
+        finally:
+            os.close(files)
         return _Filled([number for rest in lacking.values() for number in rest], self._own)
 
-    def _take(self, cached: Folders, target: Folders, name: bytes, numbers: Sequence[int]) -> Sequence[int]:
-        """Let the entries *numbers* be the cached file *name*; return for which of them that was not to be had."""
+    def _take(self, files: int, path: bytes, target: Folders, numbers: Sequence[int]) -> Sequence[int]:
+        """Let the entries *numbers* be the cached file *path*; return for which of them that was not to be had."""
         try:
-            folder = cached.open(name[:2])
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            status = os.stat(path, dir_fd=files, follow_symlinks=False)
         except FileNotFoundError:
             return numbers
         first = self._entries[numbers[0]]
         if not is_as_written(first, status):
             return numbers
         if self._filling.linked and not is_sealed(first, status):
-            seal_file(first, name, folder, self._filling.mode)
+            seal_file(first, path, files, self._filling.mode)
         for position, number in enumerate(numbers):
             try:
-                self._place(folder, name, target, self._entries[number])
+                self._place(files, path, target, self._entries[number])
             except FileNotFoundError:
                 # Somebody makes room just now.
                 return numbers[position:]
             except _TooManyLinksError:
                 # ext4 ends at 65,000 links to one file: another takes its place.
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=folder)
+                _discard(files, path)
                 return numbers[position:]
         return ()
 
-    def _make(
-        self, objects: StoredObjects, cached: Folders, target: Folders, lacking: Mapping[bytes, Sequence[int]]
-    ) -> list[bytes]:
-        """Write the files that are *lacking*, by their names in the cache, where they belong; return which it made."""
-        del cached
-        some = [self._entries[number] for numbers in lacking.values() for number in numbers]
-        made = self._write(objects, self._filling.target, some)
-        for entry in made:
+    def _add(self, objects: StoredObjects, files: int, target: Folders, lacking: dict[bytes, Sequence[int]]) -> None:
+        """Write the files that are *lacking*, by their paths in the cache; what is made is lacking no longer."""
+        linked = self._filling.linked
+        wanted = [number for numbers in lacking.values() for number in (numbers[:1] if linked else numbers)]
+        for entry in self._write(objects, self._filling.target, [self._entries[number] for number in wanted]):
             folder, _, name = entry.path.rpartition(b"/")
-            date_file(entry, name, target.open(folder))
-        return list(dict.fromkeys(map(cached_name, made)))
-
-    def _add(
-        self, objects: StoredObjects, cached: Folders, target: Folders, lacking: Mapping[bytes, Sequence[int]]
-    ) -> list[bytes]:
-        """Write the files that are *lacking* beside the cache, link to them, and add them; return which were made."""
-        staging = self._cache.temporary()
-        staging.mkdir()
-        try:
-            firsts = [self._entries[numbers[0]] for numbers in lacking.values()]
-            staged = [Entry(cached_name(one), one.kind, one.size, one.digest, one.blob) for one in firsts]
-            made = self._write(objects, os.fsencode(staging), staged)
-            with Folders(os.fsencode(staging)) as folders:
-                here = folders.open(b"")
-                for entry in made:
-                    name = entry.path
-                    seal_file(entry, name, here, self._filling.mode)
-                    for number in lacking[name]:
-                        self._place(here, name, target, self._entries[number])
-                    os.rename(name, name, src_dir_fd=here, dst_dir_fd=cached.open(name[:2], make=True))
-            return [entry.path for entry in made]
-        except OSError as error:
-            raise storage_error(error, f"write to the cache {self._cache.root}") from error
-        finally:
-            remove_folder(staging)
+            parent, path = target.open(folder), cached_path(entry)
+            if not linked:
+                date_file(entry, name, parent)
+                lacking.pop(path, None)
+                continue
+            seal_file(entry, name, parent, self._filling.mode)
+            if not _offer(parent, name, files, path):
+                self._own += entry.size
+            source = os.dup(parent)
+            try:
+                for number in lacking.pop(path)[1:]:
+                    self._place(source, name, target, self._entries[number])
+            finally:
+                os.close(source)
 
     def _place(self, source: int, name: bytes, target: Folders, entry: Entry) -> None:
         """Let *entry* be the file *name* of the folder *source*: by a link, or a copy."""
@@ -285,6 +269,31 @@ class _Batch:
             raise storage_error(error, f"write {quote_path(entry.path)}") from error
 
 
+def _offer(parent: int, name: bytes, files: int, path: bytes) -> bool:
+    """Let the sealed file *name* be the cached file *path* too, in place of a damaged one; tell whether that can be."""
+    for _ in range(_ATTEMPTS):
+        try:
+            os.link(name, path, src_dir_fd=parent, dst_dir_fd=files, follow_symlinks=False)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(path.rpartition(b"/")[0], dir_fd=files)
+        except FileExistsError:
+            # What is there was not sound a moment ago; or somebody else has written it meanwhile, and loses a link.
+            _discard(files, path)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise storage_error(error, "write to the cache") from error
+            return False
+        else:
+            return True
+    return False
+
+
+def _discard(files: int, path: bytes) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path, dir_fd=files)
+
+
 def _copy(source: int, name: bytes, target: int, base: bytes, entry: Entry) -> None:
     """Copy a cached file, by a reflink where the filesystem has it."""
     mode = 0o777 if entry.kind == EntryKind.EXECUTABLE else 0o666
@@ -304,7 +313,7 @@ def _copy(source: int, name: bytes, target: int, base: bytes, entry: Entry) -> N
 
 def _copy_bytes(original: int, copy: int, size: int) -> None:
     try:
-        fcntl.ioctl(copy, _FICLONE, original)
+        share_blocks(original, copy)
     except OSError as error:
         if error.errno not in _NO_REFLINK:
             raise

@@ -219,9 +219,31 @@ def _repair(cache: UserCache, tree: Path, entries: Sequence[Entry], assembler: A
     if verify:
         _distrust(cache, root, entries, damage)
     _open_folders(root)
-    clear(root, damage)
-    folders = [entry for entry in entries if entry.kind == EntryKind.FOLDER]
-    return assembler.put([*damage.missing, *damage.wrong, *folders], tree, linked=True)
+    broken = [*damage.missing, *damage.wrong]
+    made = cache.temporary()
+    try:
+        made.mkdir()
+        own = assembler.put(broken, made, linked=True)
+        clear(root, damage)
+        with Folders(os.fsencode(made)) as source, Folders(root) as target:
+            for entry in entries:
+                if entry.kind == EntryKind.FOLDER:
+                    # It may have gone with what was in it.
+                    target.open(entry.path, make=True)
+            for entry in broken:
+                _move(source, target, entry)
+    except OSError as error:
+        raise storage_error(error, f"repair {tree}") from error
+    finally:
+        remove_folder(made)
+    return own
+
+
+def _move(source: Folders, target: Folders, entry: Entry) -> None:
+    folder, _, name = entry.path.rpartition(b"/")
+    if entry.kind != EntryKind.FOLDER:
+        there = target.open(folder, make=True)
+        os.rename(name, name, src_dir_fd=source.open(folder), dst_dir_fd=there)
 
 
 def _distrust(cache: UserCache, root: bytes, entries: Sequence[Entry], damage: Damage) -> None:

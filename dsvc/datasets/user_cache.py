@@ -24,7 +24,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Self
 
-from dsvc.datasets.cached_file import cached_name, is_as_written
+from dsvc.datasets.cached_file import cached_path, is_as_written
 from dsvc.errors import StorageError
 from dsvc.model.tree import Entry
 from dsvc.storage.local import LocalBackend, make_folder, storage_error
@@ -89,8 +89,7 @@ class UserCache:
 
     def file(self, entry: Entry) -> Path:
         """Return where the file with the content of *entry* is or would be."""
-        name = cached_name(entry).decode()
-        return self.root / "files" / name[:2] / name
+        return self.root / "files" / cached_path(entry).decode()
 
     def has_file(self, entry: Entry) -> bool:
         """Tell whether a file with the content of *entry* is there and sound."""

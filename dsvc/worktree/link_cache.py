@@ -16,7 +16,7 @@ from typing import Final
 
 from dsvc.model.tree import Entry, EntryKind
 
-__all__ = ["LinkCache", "cache_entry", "reflink"]
+__all__ = ["LinkCache", "cache_entry", "reflink", "share_blocks"]
 
 _FICLONE: Final = 0x40049409
 _SCHEMA: Final = (
@@ -100,6 +100,15 @@ def reflink(source: bytes, target: int) -> None:
     """
     descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(target, _FICLONE, descriptor)
+        share_blocks(descriptor, target)
     finally:
         os.close(descriptor)
+
+
+def share_blocks(source: int, target: int) -> None:
+    """Let the empty file that is open as *target* share the blocks of the one that is open as *source*.
+
+    Raises:
+        OSError: The filesystem cannot do that.
+    """
+    fcntl.ioctl(target, _FICLONE, source)
