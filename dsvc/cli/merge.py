@@ -59,6 +59,18 @@ def command(
     count as apart. Renames are not looked for: a file that one side renamed and the other edited is in
     conflict.
 
+    Tables can be merged row by row. A file `.dsvcattributes` in the dataset says which, in the syntax of
+    gitattributes(5), and which columns tell one row from another:
+
+        *.csv           merge=rows key=id
+        labels/*.jsonl  merge=rows key=image,box
+
+    In CSV, TSV and JSON Lines, rows are then added, changed and removed as on either side, and columns that one
+    side added stay. Rows are in our order, and those that they added come last. A row that both sides changed,
+    and not to the same, is a conflict of the whole file. So is a file where this does not work: with a key that
+    is missing or there twice, ragged rows, columns that were removed, or more than 256 MiB. The reason is told.
+    Some six times the size of the file is held in memory. `format=csv` says what the end of a name does not.
+
     In a conflict both sides are kept. The file in the worktree is ours, or theirs if we have deleted it;
     nothing is written into it. `dsvc status` lists what is not decided. To decide, edit the file or take a side
     with `dsvc restore --ours` or `--theirs`, then `dsvc add` it, or `dsvc rm` it. The versions can be read as

@@ -121,7 +121,7 @@ def _way(config: Config, *, ff: bool, no_ff: bool, ff_only: bool) -> FastForward
 
 
 def _rebase(worktree: Worktree, head: Head, merging: MergeOptions, work: Workers, *, json: bool) -> None:
-    options = ReplayOptions(strategy=merging.strategy, merger_of=merging.merger_of)
+    options = ReplayOptions(strategy=merging.strategy)
     with progress_bar() as progress:
         done = rebase(worktree, head.commit, options, workers=work, progress=progress)
     tell_replayed(worktree, "rebase", done, json=json)

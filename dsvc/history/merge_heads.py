@@ -4,14 +4,15 @@ Heads are merged into the first one by one, each by its own base, which is that 
 are for somebody to decide; of more they are refused, because a path could be in conflict several times over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
 
 from dsvc.errors import ConflictError, RefusedError
 from dsvc.history.commits import Commits
-from dsvc.history.merge import Conflict, MergeFiles, Side, merge_trees, overlay
+from dsvc.history.file_merge import FileMerger
+from dsvc.history.merge import Conflict, Side, merge_trees, overlay
 from dsvc.history.merge_base import base_tree
 from dsvc.history.tree import Tree
 from dsvc.history.walk import is_ancestor
@@ -23,7 +24,6 @@ __all__ = [
     "Head",
     "Joined",
     "ManyHeadsConflictError",
-    "MergerOf",
     "Strategy",
     "UnrelatedHistoriesError",
     "independent_heads",
@@ -58,10 +58,6 @@ class Joined(msgspec.Struct, frozen=True):
 
     tree: Tree
     conflicts: list[Conflict]
-
-
-MergerOf = Callable[[Tree, Tree, Strategy | None], MergeFiles | None]
-"""Of ours and theirs, what merges two files of theirs and ours."""
 
 
 class UnrelatedHistoriesError(RefusedError):
@@ -103,7 +99,6 @@ def join_heads(
     *,
     strategy: Strategy | None = None,
     allow_unrelated: bool = False,
-    merger_of: MergerOf = lambda *_: None,
 ) -> Joined:
     """Merge *theirs* into *ours*; all that is new is written to *objects*.
 
@@ -115,7 +110,8 @@ def join_heads(
     conflicts: list[Conflict] = []
     for number, head in enumerate(theirs):
         other = Tree(objects, commits.get(head.commit).tree)
-        merge_files = merger_of(tree, other, strategy)
+        side = None if strategy is None else strategy.side
+        merge_files = FileMerger(objects, objects, tree, other, side)
         before = [ours.commit, *(one.commit for one in theirs[:number])]
         base = base_tree(commits, before, head.commit, objects=objects, merge_files=merge_files)
         if base is None and not allow_unrelated:
@@ -124,7 +120,6 @@ def join_heads(
             tree = tree.apply(objects, overlay(tree, other))
             continue
         names = (ours.name.encode(), head.name.encode())
-        side = None if strategy is None else strategy.side
         merged = merge_trees(base or Tree(objects), tree, other, favour=side, names=names, merge_files=merge_files)
         if merged.conflicts and len(theirs) > 1:
             raise ManyHeadsConflictError(head.name, merged.conflicts)

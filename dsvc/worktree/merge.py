@@ -8,7 +8,7 @@ import msgspec
 from dsvc.errors import ConflictError, NotFoundError
 from dsvc.history.commits import Commits, new_commit
 from dsvc.history.merge import Conflict
-from dsvc.history.merge_heads import Head, MergerOf, Strategy, independent_heads, join_heads
+from dsvc.history.merge_heads import Head, Strategy, independent_heads, join_heads
 from dsvc.history.metadata import merged_metadata
 from dsvc.history.tree import Tree
 from dsvc.history.walk import ahead_behind, is_ancestor
@@ -75,7 +75,6 @@ class MergeOptions(msgspec.Struct, frozen=True):
     squashed: bool = False
     strategy: Strategy | None = None
     allow_unrelated: bool = False
-    merger_of: MergerOf = lambda *_: None
 
 
 class Result(Enum):
@@ -186,7 +185,6 @@ def _join(
         heads,
         strategy=options.strategy,
         allow_unrelated=options.allow_unrelated,
-        merger_of=options.merger_of,
     )
     merged = [] if options.squashed else [head.commit for head in heads]
     made = new_commit(

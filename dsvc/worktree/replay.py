@@ -12,8 +12,9 @@ import msgspec
 
 from dsvc.errors import ConflictError, InvalidInputError, NotFoundError
 from dsvc.history.commits import Commits, new_commit
+from dsvc.history.file_merge import FileMerger
 from dsvc.history.merge import Conflict, merge_trees
-from dsvc.history.merge_heads import MergerOf, Strategy
+from dsvc.history.merge_heads import Strategy
 from dsvc.history.metadata import inherited, replayed_metadata
 from dsvc.history.tree import Tree
 from dsvc.history.walk import is_ancestor, walk
@@ -81,7 +82,6 @@ class ReplayOptions(msgspec.Struct, frozen=True):
     signed: bool = False
     commits: bool = True
     strategy: Strategy | None = None
-    merger_of: MergerOf = lambda *_: None
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ def replay(
         refuse_staged(worktree, state)
     strategy = None if options.strategy is None else options.strategy.value
     series = Series(verb, "", head.hex(), mainline=options.mainline, signed=options.signed, strategy=strategy)
-    run = _Replay(worktree, state, series, commit_ids, options.merger_of)
+    run = _Replay(worktree, state, series, commit_ids)
     run.check_mainlines()
     if not options.commits:
         return run.stage(head, workers=workers, progress=progress)
@@ -165,7 +165,7 @@ def rebase(
     todo = [visit.id for visit in reversed(visits) if len(visit.commit.parents) < 2]
     strategy = None if options.strategy is None else options.strategy.value
     series = Series("rebase", "", head.hex(), branch=session.branch, strategy=strategy)
-    run = _Replay(worktree, state, series, todo, options.merger_of)
+    run = _Replay(worktree, state, series, todo)
     return run.go(onto, workers=workers, progress=progress)
 
 
@@ -175,7 +175,6 @@ def go_on(
     *,
     skip: bool = False,
     message: str | None = None,
-    merger_of: MergerOf = lambda *_: None,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> Replayed:
@@ -210,7 +209,7 @@ def go_on(
         refuse_staged(worktree, state)
     if draft is not None:
         series = msgspec.structs.replace(series, done=series.done + 1)
-    run = _Replay(worktree, state, series, list(map(ObjectId, todo)), merger_of)
+    run = _Replay(worktree, state, series, list(map(ObjectId, todo)))
     done = run.go(head, given_up=given_up, workers=workers, progress=progress)
     return msgspec.structs.replace(done, made=[*made, *done.made], skipped=[*skipped, *done.skipped])
 
@@ -218,15 +217,12 @@ def go_on(
 class _Replay:
     """One run over what is left of a series."""
 
-    def __init__(
-        self, worktree: Worktree, state: State, series: Series, todo: Sequence[ObjectId], merger_of: MergerOf
-    ) -> None:
+    def __init__(self, worktree: Worktree, state: State, series: Series, todo: Sequence[ObjectId]) -> None:
         self._worktree = worktree
         self._outcome = Outcome(worktree, state)
         self._commits = Commits(self._outcome.objects)
         self._series = series
         self._todo = todo
-        self._merger_of = merger_of
         self._conflicts: list[Conflict] = []
         if series.branch is not None and state.value(series.branch) != series.origin:
             raise HeadMovedError(series.branch)
@@ -291,14 +287,14 @@ class _Replay:
         objects = self._outcome.objects
         before, after = self._sides(one)
         base, theirs = (Tree(objects, None if side is None else side.tree) for side in (before, after))
-        strategy = None if self._series.strategy is None else Strategy(self._series.strategy)
+        side = None if self._series.strategy is None else Strategy(self._series.strategy).side
         merged = merge_trees(
             base,
             tree,
             theirs,
-            favour=None if strategy is None else strategy.side,
+            favour=side,
             names=(b"HEAD", one.short.encode()),
-            merge_files=self._merger_of(tree, theirs, strategy),
+            merge_files=FileMerger(objects, objects, tree, theirs, side),
         )
         return tree.apply(objects, merged.edits), merged.conflicts
 
