@@ -58,6 +58,7 @@ def test_paths_of_links_are_as_cp_would_give_them(call_dsvc: RunDsvc, repository
     call_dsvc("link", "add", "-r", f"{url}/deep", cwd=repository / "here")
     call_dsvc("link", "add", "-r", url, "--to", "all", cwd=repository)
     call_dsvc("link", "add", f"{url}/*.txt", "--to", "texts", cwd=repository)
+    call_dsvc("link", "add", f"{url}/deep/", "--to", "slash", cwd=repository)
 
     assert {path: found.removeprefix(url) for path, found in listed(call_dsvc, repository).items()} == {
         "a.txt": "/a.txt",
@@ -71,6 +72,8 @@ def test_paths_of_links_are_as_cp_would_give_them(call_dsvc: RunDsvc, repository
         "here/deep/c.txt": "/deep/c.txt",
         "new/a.txt": "/a.txt",
         "other/name.txt": "/a.txt",
+        "slash/b.jpg": "/deep/b.jpg",
+        "slash/c.txt": "/deep/c.txt",
         "texts/a.txt": "/a.txt",
         "texts/deep/c.txt": "/deep/c.txt",
     }

@@ -100,8 +100,9 @@ def add(
     """Stage links to what is at URLs.
 
     Each is looked at, and pinned as it is now. Paths are as `cp` would give them: the last name of the *URL*, in the
-    working folder or where `--to` says. In the names of objects in buckets and of files, `*`, `?` and `[` make
-    a pattern; `*` matches slashes too. Everything that is found is staged at once, or nothing is.
+    working folder or where `--to` says. A *URL* that ends with a slash means all that is below it, as with `-r`. In the
+    names of objects in buckets and of files, `*`, `?` and `[` make a pattern; `*` matches slashes too. Everything that
+    is found is staged at once, or nothing is.
 
     With `--urls-from-file`, a line is a URL, or a URL, a tab, and a path as `--to` would take it.
 

@@ -10,7 +10,7 @@ from dsvc.datasets.links import Links
 from dsvc.errors import InvalidInputError, NotFoundError
 from dsvc.model.link_url import BUCKET_SCHEMES, check_link_url, without_secrets
 from dsvc.model.paths import validate_path
-from dsvc.storage.foreign import FolderUrlError, ObjectState
+from dsvc.storage.foreign import ObjectState
 
 __all__ = ["NamelessUrlError", "NothingLinkedError", "Target", "Wanted", "find_targets"]
 
@@ -51,7 +51,8 @@ class Wanted(NamedTuple):
 def find_targets(links: Links, wanted: Sequence[Wanted], *, recursive: bool) -> tuple[list[Target], list[str]]:
     """Return what the URLs lead to and the paths for it, as `cp` would have them; and what of it is to be remembered.
 
-    A URL with `*`, `?` or `[` in the name of a bucket's object is a pattern.
+    A URL with `*`, `?` or `[` in the name of a bucket's object is a pattern, and one that ends with a slash means all
+    that is below.
 
     Raises:
         BadLinkUrlError: A link may not have one of them.
@@ -69,11 +70,9 @@ def find_targets(links: Links, wanted: Sequence[Wanted], *, recursive: bool) -> 
         if pattern is not None:
             prefix = url[: url.rindex("/", 0, pattern.start()) + 1]
             found, base = place.below(prefix, url[len(prefix) :]), one.to
-        elif recursive and place.lists:
+        elif place.lists and (recursive or url.endswith("/")):
             prefix = url.rstrip("/") + "/"
             found, base = place.below(prefix), _place(one)
-        elif url.endswith("/") and place.lists:
-            raise FolderUrlError(url)
         else:
             single.append((_place(one), url))
             continue
