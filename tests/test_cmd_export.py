@@ -11,9 +11,11 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from zstandard import ZstdDecompressor
 
-from dsvc.datasets.archives import Format, open_archive
+from dsvc.datasets.archives import Format, _pax_header, _plain_header, open_archive
 from tests.conftest import PROJECT
 from tests.crash_support import Watch, failing_at, run_forked
 from tests.forked import Desk, desk
@@ -232,6 +234,22 @@ def test_what_cannot_be_meant_is_refused(desk: Desk) -> None:
     assert [path.name for path in desk.folder.iterdir()] == ["work"]
     (record,) = desk.json("export", "-o", "../x.tar")
     assert (record["path"], record["files"], record["bytes"]) == ("../x.tar", 1, 1)
+
+
+@given(
+    path=st.binary(min_size=1, max_size=101).filter(lambda path: b"\0" not in path),
+    target=st.sampled_from([b"", b"x" * 100, b"x" * 101, b"\xff"]),
+    size=st.sampled_from([0, 1, 8**11 - 1, 8**11]),
+    time=st.sampled_from([-1, 0, TIME, 8**11]),
+    kind=st.sampled_from([(b"0", 0o644), (b"2", 0o777)]),
+)
+def test_a_header_that_is_made_the_fast_way_is_that_of_the_library(
+    path: bytes, target: bytes, size: int, time: int, kind: tuple[bytes, int]
+) -> None:
+    fast = _plain_header(path, *kind, size, time, target)
+
+    assert fast is None or fast == _pax_header(path, *kind, size, time, target)
+    assert fast is not None or size or time or target or len(path) > 100 or not path.isascii()
 
 
 def test_a_tar_tells_sizes_beyond_eight_gigabytes() -> None:

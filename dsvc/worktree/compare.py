@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -17,6 +17,9 @@ from dsvc.worktree.scan import Found, Listed, fingerprint, found_from_stat, look
 from dsvc.worktree.stat_cache import Row, entry_from_row
 
 __all__ = ["Difference", "Expected", "content_digest", "differences"]
+
+
+_PIECE: Final = 1 << 20
 
 
 class Expected(Protocol):
@@ -144,15 +147,17 @@ def content_digest(root: bytes, found: Found) -> tuple[bytes, Found]:
             target = os.readlink(path)
             return ObjectId(blake3(target).digest()), found_from_stat(found.path, os.lstat(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
-        with open(descriptor, "rb", buffering=0) as file:
+        try:
             before = found_from_stat(found.path, os.fstat(descriptor))
             hasher = blake3()
-            buffer = memoryview(bytearray(min(1 << 20, found.size + 1)))
-            # A byte more than there should be is enough to tell: somebody may write as fast as we read.
+            # A byte more than there should be is enough to tell: somebody may write as fast as we read. Where it does
+            # not come with the rest, that was the end.
             left = before.size + 1
-            while left > 0 and (count := file.readinto(buffer)):
-                hasher.update(buffer[:count])
-                left -= count
+            while left != 1 and (data := os.read(descriptor, min(left, _PIECE))):
+                hasher.update(data)
+                left -= len(data)
             return ObjectId(hasher.digest()), before
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise storage_error(error, f"read {quote_path(found.path)}") from error
