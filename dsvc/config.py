@@ -7,7 +7,7 @@ files they are, and what the environment holds, it is told.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -197,7 +197,17 @@ _ALL_KEYS: Final = (
         "same name, which only move forward; or `mirror`, which has the same branches and tags and no others.",
         choices=("tracking", "branches", "mirror"),
     ),
-    Key("remote.*.order", 0, "Which remote is asked first for data that several have: the lowest.", kind=int),
+    Key(
+        "remote.*.mirror-of",
+        None,
+        "The remote whose store this one is a copy of; where that cannot be reached, this one is asked.",
+    ),
+    Key(
+        "remote.*.order",
+        0,
+        "Which remote is asked first for data that several have, and which mirror of one that is away: the lowest.",
+        kind=int,
+    ),
     Key("remote.*.bandwidth", None, "How many bytes may travel each way in a second, such as `20M`."),
     Key("remote.*.timeout", 30, "How many seconds to wait for an answer.", kind=int, minimum=1),
     Key("remote.*.deadline", 120, "How many seconds to try the same again for.", kind=int, minimum=1),
@@ -290,7 +300,15 @@ class Config(msgspec.Struct, frozen=True):
     def promisors(self) -> list[str]:
         """Return the names of the remotes that data is read from when it is needed, in the order to ask them."""
         names = [name for name in self.remotes() if self.flag(f"remote.{name}.promisor")]
-        return sorted(names, key=lambda name: self.number(f"remote.{name}.order"))
+        mirrors = [mirror for name in names for mirror in self.mirrors_of(name)]
+        return self._in_order(dict.fromkeys([*names, *mirrors]))
+
+    def mirrors_of(self, remote: str) -> list[str]:
+        """Return the names of the remotes that stand in for *remote*, in the order to ask them."""
+        return self._in_order(name for name in self.remotes() if self.text(f"remote.{name}.mirror-of") == remote)
+
+    def _in_order(self, remotes: Iterable[str]) -> list[str]:
+        return sorted(remotes, key=lambda name: self.number(f"remote.{name}.order"))
 
     def remotes(self) -> dict[str, str]:
         """Return the address of each remote by its name."""

@@ -1,11 +1,12 @@
 """dsvc fetch: what a remote has comes here."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
 
 from dsvc.cli import console
-from dsvc.cli.errors import Failure, UsageError
+from dsvc.cli.errors import Failure, UsageError, describe
 from dsvc.cli.exchange import (
     open_remote,
     print_json,
@@ -22,6 +23,7 @@ from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import open_repository
 from dsvc.cli.workers import workers
 from dsvc.config import set_value, unset_value
+from dsvc.errors import NoSpaceError, StorageError
 from dsvc.history.needs import bring_entries
 from dsvc.history.revisions import resolve
 from dsvc.history.tree import Tree
@@ -31,7 +33,7 @@ from dsvc.transport.data import bring_all
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
 from dsvc.transport.offer import Into
 from dsvc.transport.refspec import Refspec, parse_refspec
-from dsvc.transport.remote import Remote
+from dsvc.transport.remote import NoStoreError, Remote, find_remote
 from dsvc.transport.updates import Exchange
 from dsvc.worktree.head import read_head
 from dsvc.worktree.worktree import Worktree
@@ -77,6 +79,9 @@ def command(
     Without *REMOTE*, it is the one that the current branch follows, or else `origin`.
 
     In a bare clone, the branches themselves move forward, and in a mirror all is as it is there; see dsvc-clone(1).
+
+    Where the remote cannot be reached, another one that is configured as its mirror is asked, and the branches that
+    remember it only move forward by that; see dsvc-remotes(7).
 
     Only what is missing here is copied, and everything is checked against its hash before it counts.
     In a lazy clone (see dsvc-concepts(7)), versions come without data, which is read when it is needed.
@@ -188,8 +193,8 @@ def fetch_from(
 ) -> Exchange:
     """Fetch *refspecs* from *other* and say what came."""
     try:
-        with remote_hints(other.name, other.address), progress_bar() as progress:
-            fetched = fetch(worktree.store, other, refspecs, options, progress=progress)
+        with remote_hints(other.name, other.address):
+            fetched, other = _fetch(worktree, other, refspecs, options)
     except FetchRejectedError as error:
         _report(error.exchange, other, options, verbose=verbose, json=json)
         raise Failure(str(error), code=rejection_code(error.exchange), hint=_TAKE_THEIRS) from error
@@ -198,6 +203,31 @@ def fetch_from(
         console.warn("tags here are other versions than those of the same names there, and stay")
         console.hint(_TAKE_THEIRS)
     return fetched
+
+
+def _fetch(
+    worktree: Worktree, other: Remote, refspecs: list[Refspec], options: FetchOptions
+) -> tuple[Exchange, Remote]:
+    """Fetch from *other*, or where it cannot be reached from the first of its mirrors that can; return who it was.
+
+    Raises:
+        StorageError: Nobody can be reached.
+    """
+    try:
+        with progress_bar() as progress:
+            return fetch(worktree.store, other, refspecs, options, progress=progress), other
+    except NoSpaceError:
+        raise
+    except StorageError as error:
+        for name in worktree.config.mirrors_of(other.name):
+            console.warn(f"{describe(error)}; asking its mirror {name}")
+            mirror = find_remote(worktree.config, worktree.control, name, worktree.store.context)
+            # It is known by its own name, and what it has is what the other had.
+            named = msgspec.structs.replace(mirror, name=other.name)
+            with suppress(StorageError, NoStoreError), progress_bar() as progress:
+                stands_in = msgspec.structs.replace(options, stands_in=True)
+                return fetch(worktree.store, named, refspecs, stands_in, progress=progress), mirror
+        raise
 
 
 def _report(fetched: Exchange, other: Remote, options: FetchOptions, *, verbose: bool, json: bool) -> None:

@@ -30,12 +30,13 @@ from dsvc.transport.remote import Remote, RemoteDamagedError
 from dsvc.transport.shallow import Versions
 from dsvc.transport.tracking import changes_to
 from dsvc.transport.transfer import Plan, send
-from dsvc.transport.updates import Exchange, RefUpdate, Wish, changes_of, judge, values_of
+from dsvc.transport.updates import Exchange, Outcome, RefUpdate, Wish, changes_of, judge, values_of
 from dsvc.worktree.session import read_session
 
 __all__ = ["FetchOptions", "FetchRejectedError", "fetch"]
 
 _ATTEMPTS: Final = 5
+_ONWARD: Final = (Outcome.UNCHANGED, Outcome.NEW, Outcome.FAST_FORWARD, Outcome.PUBLISHED)
 
 
 class FetchRejectedError(ConflictError):
@@ -57,6 +58,8 @@ class FetchOptions(msgspec.Struct, frozen=True):
 
     *shallow* brings no more of the history than it must, and with *depth* only so many versions before each tip: the
     rest stays there, promised. *complete* brings all of it, whatever is here already.
+
+    A remote that *stands_in* for the one that it is called as may be behind that: refs only come, or move forward.
     """
 
     tags: bool | None = None
@@ -71,6 +74,7 @@ class FetchOptions(msgspec.Struct, frozen=True):
     shallow: bool = False
     depth: int | None = None
     complete: bool = False
+    stands_in: bool = False
 
 
 _DEFAULT: Final = FetchOptions()
@@ -144,6 +148,10 @@ class _Fetching(NamedTuple):
             offer = Offer(self.remote, there, state, tags=tags, force=options.force, into=options.into)
             wishes = offer.wishes(refspecs, prune=options.prune)
             updates = self._judge(state, wishes)
+            if options.stands_in:
+                updates = [update for update in updates if update.outcome in _ONWARD]
+                targets = {update.target for update in updates}
+                wishes = [wish for wish in wishes if wish.target in targets]
             if options.shallow:
                 came = self._bring_newest(state, offer, wishes)
                 updates = self._judge(state, wishes)
@@ -155,7 +163,7 @@ class _Fetching(NamedTuple):
             if isinstance(error, RemoteDamagedError):
                 raise
             raise RemoteDamagedError(self.remote.name, error) from error
-        found, aliases = came.found, offer.aliases(wishes)
+        found, aliases = came.found, {} if options.stands_in else offer.aliases(wishes)
         if options.dry_run:
             return _exchange(updates, came)
 

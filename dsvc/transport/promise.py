@@ -206,7 +206,8 @@ class Promise:
             try:
                 missing = self._bring_from(holder, missing, progress)
             except OutOfReachError as error:
-                unreachable = error
+                # Of several, the one that would be asked first.
+                unreachable = unreachable or error
                 missing = self._missing(missing)
         if missing and unreachable is not None:
             raise OutOfReachError(_named(missing), unreachable.remote, unreachable.reason)
