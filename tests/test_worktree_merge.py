@@ -345,6 +345,16 @@ def test_edits_that_would_be_overwritten_stop_it_before_anything_is_changed(part
     assert read_files(parted.root) == {**OURS, b"new": b"new"}
 
 
+def test_an_edit_of_what_would_be_in_conflict_stops_it_too(parted: Worktree) -> None:
+    (parted.root / "a").write_bytes(b"edited")
+
+    with pytest.raises(LocalChangesError, match="a"):
+        merge_of(parted, "topic")
+
+    assert (parted.root / "a").read_bytes() == b"edited"
+    assert parted.session(parted.store.state()).verb is None
+
+
 def test_all_of_it_is_undone_and_done_again(parted: Worktree) -> None:
     merge_of(parted, "topic")
     undo(parted)

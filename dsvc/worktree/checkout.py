@@ -127,6 +127,7 @@ def change_files(
     *,
     force: bool = False,
     given_up: Collection[bytes] = (),
+    claimed: Collection[bytes] = (),
     changes: RefChanges = _no_changes,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
@@ -134,8 +135,8 @@ def change_files(
     """Take files and staged tree from what is staged in *state* to *wanted*; return how many paths changed.
 
     *final* is the session then; *changes* are made to other refs in the same transaction. Edited
-    files that do not change between the trees stay edited; with *force*, they are written again, and so
-    are those at the paths *given_up*.
+    files that do not change between the trees stay edited, but at the paths *claimed* they are in the way as if they
+    changed; with *force*, they are written again, and so are those at the paths *given_up*.
 
     Raises:
         LocalChangesError: Something would be lost; nothing was changed.
@@ -156,7 +157,9 @@ def change_files(
     elif given_up:
         moves = _with_edited(worktree, cache, moves, found, Pathspec(given_up, exists=lambda _: True))
     if not force:
-        refuse_losses(worktree, cache, moves, found, given_up)
+        kept = [Change(entry, entry) for entry in staged.get_many(list(claimed)) if entry is not None]
+        there = look(worktree, [one.path for one in kept]) | found
+        refuse_losses(worktree, cache, [*moves, *kept], there, given_up)
     rows: list[Row] = []
     removed: list[bytes] = []
     bring_content(worktree, [move.new for move in moves if move.new is not None], progress)

@@ -121,7 +121,9 @@ class Outcome:
             staged=tree.root.hex() if tree.root != Commits(self.objects).get(head).tree else None,
             unfinished=unfinished if unfinished != Unfinished() else None,
         )
-        return self._go(tree, head, final, given_up, workers=workers, progress=progress)
+        # What is edited there would be lost by an abort, or taken for a decision.
+        claimed = [one.path for one in conflicts]
+        return self._go(tree, head, final, given_up, claimed=claimed, workers=workers, progress=progress)
 
     def _final(self, head: str, **fields: object) -> Session:
         """Return the session at *head*: what people say of the next version stays."""
@@ -139,6 +141,7 @@ class Outcome:
         final: Session,
         given_up: Collection[bytes],
         *,
+        claimed: Collection[bytes] = (),
         workers: Workers,
         progress: Progress,
     ) -> int:
@@ -153,6 +156,7 @@ class Outcome:
             Tree(worktree.store.objects, tree.root),
             final,
             given_up=given_up,
+            claimed=claimed,
             changes=lambda _: changes,
             workers=workers,
             progress=progress,
