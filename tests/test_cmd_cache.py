@@ -4,12 +4,14 @@ import errno
 import fcntl
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,14 @@ import pytest
 from dsvc.datasets.evict import evict
 from dsvc.datasets.get import find_wanted, get
 from dsvc.datasets.means import Means
+from dsvc.datasets.parts import Part
 from dsvc.datasets.selection import Selection
 from dsvc.datasets.source import RepositorySource
 from dsvc.datasets.user_cache import UserCache
-from tests.crash_support import warm_up
+from dsvc.datasets.verify_cache import verify_cache
+from tests.crash_support import FASTEST, warm_up
 from tests.get_support import FIRST, SECOND, Scene, edit, scene
-from tests.worktree_support import commit_all, make_worktree, read_files
+from tests.worktree_support import commit_all, make_worktree, open_copy, read_files
 
 __all__ = ["scene"]
 
@@ -32,6 +36,22 @@ _GROUP = 54_321
 @pytest.fixture(scope="module", autouse=True)
 def warmed() -> None:
     warm_up()
+
+
+def in_a_child(action: Callable[[], object]) -> int:
+    """Start *action* in another process, and return its number."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            action()
+            code = 0
+        except BaseException:  # noqa: BLE001 (it must not go on as the test runner)
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    return child
 
 
 def freed(scene: Scene, *words: str) -> int:
@@ -143,6 +163,33 @@ def test_a_process_that_holds_a_tree_keeps_it(scene: Scene) -> None:
     assert evict(cache, 0, keep=0).trees == [got.tree_id]
 
 
+def test_whoever_gets_is_never_met_by_whoever_evicts_or_verifies(scene: Scene) -> None:
+    commits = {"main@1.0": FIRST, "main": SECOND}
+
+    def use(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 (no secret)
+        cache = UserCache.open(scene.cache)
+        means = Means(cache, RepositorySource(open_copy(scene.work)))
+        for _ in range(25):
+            name = chance.choice(["main", "main@1.0"])
+            part = chance.choice([None, Part(1, 2), Part(2, 2)])
+            with get(means, find_wanted(means.source, name, Selection(part=part))) as got:
+                found = read_files(got.path)
+                assert found.items() <= commits[name].items()
+                assert part or found == commits[name]
+            if chance.random() < 0.2:
+                evict(cache, chance.choice([0, 100_000, None]), keep=0)
+            if chance.random() < 0.1:
+                assert list(verify_cache(cache)) == []
+
+    children = [in_a_child(partial(use, seed)) for seed in range(3)]
+
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    cache = UserCache.open(scene.cache)
+    evict(cache, 0, keep=0)
+    assert scene.trees() + scene.files() == []
+
+
 def test_where_there_are_no_locks_nothing_is_evicted_by_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = scene.get("main")
     scene.age(tree)
@@ -226,7 +273,7 @@ def test_what_the_cache_writes_down_may_be_lost_or_damaged(kind: str, scene: Sce
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of a group; pytest's own are for root alone."""
-    made = Path(tempfile.mkdtemp())
+    made = Path(tempfile.mkdtemp(dir=FASTEST))
     os.chown(made, -1, _GROUP)
     made.chmod(0o2775)
     yield made
@@ -235,22 +282,15 @@ def folder() -> Iterator[Path]:
 
 def as_user(user: int, action: Callable[[], None]) -> None:
     """Do *action*, in a process of that user and of the group."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setgroups([])
-            os.setgid(_GROUP)
-            os.setuid(user)
-            os.umask(0o007)
-            action()
-            code = 0
-        except BaseException:  # noqa: BLE001 (it must not go on as the test runner)
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def become_and_act() -> None:
+        os.setgroups([])
+        os.setgid(_GROUP)
+        os.setuid(user)
+        os.umask(0o007)
+        action()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(in_a_child(become_and_act), 0)[1]) == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")

@@ -14,7 +14,7 @@ from tests.conftest import RunDsvc
 from tests.crash_support import Pause, Watch, dying_at, failing_at, warm_up
 from tests.get_support import FIRST, SECOND, Scene, edit, scene
 from tests.stores import Stores, stores
-from tests.worktree_support import commit_all, read_files, write_files
+from tests.worktree_support import Content, commit_all, read_files, write_files
 
 __all__ = ["scene", "stores"]
 
@@ -149,6 +149,19 @@ def test_a_branch_follows_the_remote(scene: Scene) -> None:
     commit_all(scene.worktree, {b"third": b"3"})
 
     assert read_files(scene.get("../work#main", cwd=scene.away)) == {b"third": b"3"}
+
+
+def test_what_may_move_is_asked_for_each_time(scene: Scene) -> None:
+    scene.run("tag", "v2", "main~1")
+    for name, version in (("main@latest", FIRST), ("v2", FIRST), ("main~0", SECOND)):
+        assert read_files(scene.get(f"../work#{name}", cwd=scene.away)) == version
+    third: dict[bytes, Content] = {b"third": b"3"}
+    commit_all(scene.worktree, third)
+    scene.run("publish", "-q", "main@1.1")
+    scene.run("tag", "-f", "v2", "main")
+
+    for name in ("main@latest", "v2", "main~0"):
+        assert read_files(scene.get(f"../work#{name}", cwd=scene.away)) == third
 
 
 def test_a_remote_may_be_named_in_the_users_own_configuration(scene: Scene) -> None:

@@ -43,7 +43,8 @@ def command(*, quiet: Quiet = False, json: Json = False) -> None:
     `cache.keep` after that, a day by default. One that is pinned stays until it is unpinned. Of all others, those that
     were not asked for for the longest time go when there is more in the cache than `cache.max-size`, which is looked at
     after each `dsvc get` that made something; without that setting, nothing goes by itself. Where a filesystem has no
-    locks, only `dsvc cache gc` makes trees go.
+    locks, only `dsvc cache gc` makes trees go. What is known of stores, their names and the metadata of those far away,
+    is in `stores`, and stays until you remove it.
 
     *What is checked.* Files and folders of trees are read-only. Each time that a tree is asked for, its folders are
     looked at, which shows whatever came, went or was replaced; and the size and time of every file, in a tree of more
@@ -53,10 +54,10 @@ def command(*, quiet: Quiet = False, json: Json = False) -> None:
     *Times.* The date of a file is made from its content, and lies between 2000 and 2017: it shows an edit, and it makes
     equal files equal for tools such as rsync.
 
-    *Sharing.* With `cache.shared`, and a `cache.dir` in a folder of their group, several users share one cache. Trees
-    are then writable for the group, so that any member can evict them. Where the system lets nobody make links to files
-    of others (Linux's `fs.protected_hardlinks`), a tree that has files in common with another user's has copies of
-    them.
+    *Sharing.* With `cache.shared`, and a `cache.dir` in a folder of their group, several users who trust each other
+    share one cache. Trees are then writable for the group, so that any member can evict them. Where the system lets
+    nobody make links to files of others (Linux's `fs.protected_hardlinks`), a tree that has files in common with
+    another user's has copies of them.
 
     Examples:
         $ dsvc cache ls

@@ -208,7 +208,9 @@ class _Batch:
         if not is_as_written(first, status):
             return numbers
         if self._filling.linked and not is_sealed(first, status):
-            seal_file(first, path, files, self._filling.mode)
+            # Only whoever wrote it may.
+            with suppress(PermissionError):
+                seal_file(first, path, files, self._filling.mode)
         for position, number in enumerate(numbers):
             try:
                 self._place(files, path, target, self._entries[number])

@@ -152,8 +152,10 @@ class UserCache:
             probe.unlink(missing_ok=True)
 
     @contextmanager
-    def lease(self, tree_id: str, name: str = "") -> Iterator[int | None]:
-        """Let nobody evict the tree *tree_id*, which may not be there yet, for the block; note that it was asked for.
+    def lease(self, tree_id: str, name: str | None = None) -> Iterator[int | None]:
+        """Let nobody evict the tree *tree_id*, which may not be there yet, for the block.
+
+        If a *name* is given, it is noted that the tree was asked for by it.
 
         Yielded is the open file that holds the lock: a process that inherits it holds it too. It is None where the
         cache cannot be written to, and so nothing is evicted.
@@ -161,7 +163,7 @@ class UserCache:
         path = self.root / "leases" / tree_id
         descriptor = self._locked(path)
         try:
-            if descriptor is not None:
+            if descriptor is not None and name is not None:
                 _note(descriptor, name)
             yield descriptor
         finally:
@@ -212,13 +214,15 @@ class UserCache:
             return []
 
     @contextmanager
-    def only_one(self, name: str) -> Iterator[None]:
-        """Let no two processes be in the blocks for *name*; the others wait. Without locks, all are let in."""
+    def only_one(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Let no two processes be in the blocks for *name*; the others wait. Without locks, all are let in.
+
+        If we do not *wait*, False is yielded where somebody is in one.
+        """
         path = self.root / "locks" / name
         descriptor = _open(path)
         try:
-            _lock(descriptor, fcntl.LOCK_EX)
-            yield
+            yield _lock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)) is not Use.IN_USE
         finally:
             # Said, because workers that were forked meanwhile have it too.
             with suppress(OSError):

@@ -46,8 +46,7 @@ def verify_cache(
         StorageError: Something cannot be read.
     """
     chosen = cache.trees() if trees is None else list(trees)
-    manifests = {tree_id: read_manifest(cache, tree_id) for tree_id in chosen}
-    names = _all_names(cache) if trees is None else _names(manifests.values())
+    names = _all_names(cache) if trees is None else _names(read_manifest(cache, tree_id) for tree_id in chosen)
     sound: set[tuple[int, int]] = set()
     progress.start("verify", files=len(names))
     for name in names:
@@ -59,11 +58,13 @@ def verify_cache(
                 path.unlink(missing_ok=True)
             yield CacheDamage(path, reason, "stays" if dry_run else "dropped")
     progress.finish()
-    for tree_id, entries in manifests.items():
-        reason = _tree_damage(cache, tree_id, entries, sound)
-        if reason:
-            outcome = "stays" if dry_run else _drop(cache, tree_id)
-            yield CacheDamage(cache.tree(tree_id), reason, outcome)
+    for tree_id in chosen:
+        with cache.only_one(tree_id, wait=False) as is_idle:
+            # One that is being made or repaired just now is not complete, and will be.
+            reason = _tree_damage(cache, tree_id, sound) if is_idle else None
+            if reason:
+                outcome = "stays" if dry_run else _drop(cache, tree_id)
+                yield CacheDamage(cache.tree(tree_id), reason, outcome)
 
 
 def _all_names(cache: UserCache) -> list[str]:
@@ -95,19 +96,22 @@ def _file_damage(path: Path, sound: set[tuple[int, int]]) -> str | None:
     return None
 
 
-def _tree_damage(
-    cache: UserCache, tree_id: str, entries: Sequence[Entry] | None, sound: set[tuple[int, int]]
-) -> str | None:
+def _tree_damage(cache: UserCache, tree_id: str, sound: set[tuple[int, int]]) -> str | None:
     tree = cache.tree(tree_id)
-    if entries is None or read_record(cache, tree_id) is None:
-        return "it is not complete"
     root = os.fsencode(tree)
-    damage = inspect(root, entries)
-    paths = [*(entry.path for entry in (*damage.missing, *damage.wrong)), *damage.extra]
-    if not paths:
-        # What is a link to a file that was just read need not be read again.
-        others = [entry for entry in entries if is_cached(entry) and not _is_one_of(tree, entry, sound)]
-        paths = [entry.path for entry in inspect(root, others, content=True, names=False).wrong]
+    with cache.lease(tree_id):
+        if not tree.exists():
+            # It was evicted a moment ago.
+            return None
+        entries = read_manifest(cache, tree_id)
+        if entries is None or read_record(cache, tree_id) is None:
+            return "it is not complete"
+        damage = inspect(root, entries)
+        paths = [*(entry.path for entry in (*damage.missing, *damage.wrong)), *damage.extra]
+        if not paths:
+            # What is a link to a file that was just read need not be read again.
+            others = [entry for entry in entries if is_cached(entry) and not _is_one_of(tree, entry, sound)]
+            paths = [entry.path for entry in inspect(root, others, content=True, names=False).wrong]
     if not paths:
         return None
     more = f" and {len(paths) - 1:,} more paths are" if len(paths) > 1 else " is"
