@@ -272,3 +272,18 @@ def test_what_others_say_reaches_no_terminal_as_a_command(call_dsvc: RunDsvc, fo
 
     shown = [call_dsvc(*words, cwd=folder).stdout for words in (["show", "-p"], ["ls", "--meta"], ["meta", "list"])]
     assert not set("".join(shown)) & {"\x9b", "\u202e"}
+
+
+def test_what_is_found_can_be_got(call_dsvc: RunDsvc, folder: Path, tmp_path: Path) -> None:
+    call_dsvc("meta", "set", "--path", "images/2", "--path", "other", "label=cat", cwd=folder)
+    call_dsvc("commit", "-qm", "labels", cwd=folder)
+    paths = tmp_path / "paths"
+    paths.write_text(call_dsvc("meta", "list", "-z", "--where", "label=cat", "main", cwd=folder).stdout)
+    words = ["get", "-q", "main", "--to", str(tmp_path / "cats"), "--pathspec-file-nul", "--pathspec-from-file"]
+
+    call_dsvc(*words, paths, cwd=folder)
+
+    assert sorted(path.name for path in (tmp_path / "cats").rglob("*") if path.is_file()) == ["2", "other"]
+    # Nothing found is nothing wanted, and not everything.
+    paths.write_text("")
+    assert "names no path" in call_dsvc(*words, paths, cwd=folder, code=2).stderr

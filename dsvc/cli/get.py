@@ -14,6 +14,7 @@ from dsvc.cli.aliases import path_within, what_is_meant
 from dsvc.cli.errors import Failure, UsageError, exit_code
 from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import AnyLinks, Jobs, Json, Quiet, Verbose, argument, option
+from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_lines
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import make_context, now, record_use
 from dsvc.cli.user_cache import cache_keep, cache_limit, open_cache, open_source, surroundings
@@ -63,6 +64,8 @@ def command(
     verify: Annotated[bool, option("--verify", help="Hash what is there already, too.")] = False,
     offline: Annotated[bool, option("--offline", help="Ask nobody, and use what is known.")] = False,
     any_links: AnyLinks = False,
+    pathspec_from_file: PathspecFile = None,
+    pathspec_file_nul: PathspecNull = False,
     jobs: Jobs = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -101,6 +104,8 @@ def command(
         $ dsvc get origin#train --part 3/8 -- python train.py --data {}
         $ dsvc get train@1.2.0:labels --to labels
         $ dsvc get train --changed 1.1.0..1.2.0 '*.jpg'
+        $ dsvc meta list -z --where label=cat train |
+            dsvc get train --pathspec-from-file=- --pathspec-file-nul
 
     Exit status:
         4 there is no such version, or it has no such path, or nothing is where a link leads any more
@@ -122,6 +127,8 @@ def command(
     if copy and link:
         message = "give `--copy` or `--link`, not both"
         raise UsageError(message)
+    if pathspec_from_file is not None:
+        paths = _named(paths, pathspec_from_file, null=pathspec_file_nul)
     if what.path and paths:
         message = "give `:PATH`, or paths, not both"
         raise UsageError(message)
@@ -177,6 +184,15 @@ def command(
         else:
             console.out(str(path))
     return 0
+
+
+def _named(paths: tuple[bytes, ...], file: Path, *, null: bool) -> tuple[bytes, ...]:
+    """Return the paths in *file*; without any, nothing is wanted, and not everything."""
+    named = tuple(read_lines(file, null=null))
+    if paths or not named:
+        message = "give paths, or `--pathspec-from-file`, not both" if paths else f"{file} names no path"
+        raise UsageError(message)
+    return named
 
 
 def _links(config: Config, control: Path | None, *, anything: bool) -> Links:

@@ -72,10 +72,11 @@ def command(*, json: Json = False) -> None:
         $ dsvc meta set license=CC-BY-4.0 classes=10
         $ dsvc meta set --path images/7.png label=cat split=test
         $ dsvc meta set --table labels labels.csv
-        $ dsvc meta list -z --where 'label=cat and split!=test' | xargs -0 dsvc cat > cats
+        $ dsvc meta list -z --where 'label=cat and split!=test' main |
+            dsvc get main --pathspec-from-file=- --pathspec-file-nul
 
     See also:
-        dsvc-commit(1), dsvc-ls(1), dsvc-show(1), dsvc-list(1), dsvc-concepts(7)
+        dsvc-commit(1), dsvc-ls(1), dsvc-get(1), dsvc-search(1), dsvc-concepts(7)
     """
     list_(json=json)
 

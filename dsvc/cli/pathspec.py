@@ -13,7 +13,7 @@ from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import look_up
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["PathspecFile", "PathspecNull", "named_paths", "read_pathspec", "working_folder"]
+__all__ = ["PathspecFile", "PathspecNull", "named_paths", "read_lines", "read_pathspec", "working_folder"]
 
 PathspecFile = Annotated[
     Path | None,
@@ -40,7 +40,7 @@ def read_pathspec(
         if paths:
             message = "give paths, or `--pathspec-from-file`, not both"
             raise UsageError(message)
-        paths = _lines(file, null=null)
+        paths = read_lines(file, null=null)
     root = worktree.root_bytes
     return Pathspec(named_paths(worktree, paths), exists=lambda path: look_up(root, path) is not None)
 
@@ -65,7 +65,12 @@ def working_folder(worktree: Worktree) -> bytes:
     return tree_path(worktree.root, b".")
 
 
-def _lines(file: Path, *, null: bool) -> list[bytes]:
+def read_lines(file: Path, *, null: bool) -> list[bytes]:
+    """Return the paths in *file*, or of stdin for `-`, one on a line or before each zero byte.
+
+    Raises:
+        Failure: It cannot be read.
+    """
     try:
         content = sys.stdin.buffer.read() if file == Path("-") else file.read_bytes()
     except OSError as error:
