@@ -296,11 +296,14 @@ def test_what_to_record_can_be_configured_and_refused(run_dsvc: RunDsvc, folder:
 
     run_dsvc("commit", "-qm", "third", cwd=folder)
     configured = metadata(folder)
+    (folder / "e").write_text("e")
+    run_dsvc("sync", "-q", ".", cwd=folder)
+    synced = metadata(folder)
     run_dsvc("commit", "-qm", "fourth", "--allow-empty", "--record-run=none", cwd=folder)
     refused = metadata(folder)
     result = run_dsvc("commit", "-m", "fifth", "--allow-empty", "--record-run=environment", cwd=folder, code=2)
 
-    assert configured == {"run": {"host": os.uname().nodename}}
+    assert configured == synced == {"run": {"host": os.uname().nodename}}
     assert refused == {}
     assert "command, arguments, git, host, user" in result.stderr
 

@@ -15,14 +15,13 @@ from dsvc.cli.options import Jobs, Json, Quiet, argument, option
 from dsvc.cli.paths import shown_path
 from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_pathspec
 from dsvc.cli.progress_bar import progress_bar
-from dsvc.cli.session import open_worktree
+from dsvc.cli.session import open_worktree, set_record_run
 from dsvc.cli.status_text import Others, Place, long_lines, read_place
 from dsvc.cli.workers import workers
 from dsvc.history.diff import Change, ChangeKind, count_changes
 from dsvc.history.inputs import read_input
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
-from dsvc.model.canonical_json import JsonObject
 from dsvc.model.commit import Commit
 from dsvc.model.ids import ObjectId
 from dsvc.model.paths import path_key
@@ -127,8 +126,8 @@ def command(
     With `--record-run`, the commit says what made it: the program that it is part of (`command`), the commit of its
     code, and whether that was modified, if the working folder is in a git repository (`git`), the machine (`host`) and
     the `user`. What the program was called with is recorded only if *WHAT* names `arguments`, and what looks like a
-    secret in it is masked; the environment never is. `commit.record-run` sets this for all commits, and
-    `--record-run=none` is against it.
+    secret in it is masked; the environment never is. `commit.record-run` sets this for all commits, also those of
+    `dsvc sync`, `dsvc snapshot` and `dsvc merge`, and `--record-run=none` is against it.
 
     Examples:
         $ dsvc commit -m "Add the images of July"
@@ -152,6 +151,11 @@ def command(
     pathspec = read_pathspec(worktree, paths, pathspec_from_file, null=pathspec_file_nul)
     if author is not None:
         check_author(author)
+    if record_run is not None:
+        from dsvc.cli.run_record import wanted
+
+        wanted(worktree.config, record_run)
+        set_record_run(record_run)
     _check_options(pathspec, all=all, only=only, messages=bool(message), file=file)
     inputs = [read_input(worktree.store, state, text, head=read_head(worktree, state)) for text in input]
     plan = _Plan(all=all, only=pathspec or None, amend=amend, allow_empty=allow_empty)
@@ -187,7 +191,6 @@ def command(
             only=plan.only,
             inputs=inputs,
             auto_inputs=auto_inputs,
-            run=_run(worktree, record_run),
             stats=worktree.config.flag("commit.stats") if stats is None else stats,
         )
     except NothingToCommitError:
@@ -195,14 +198,6 @@ def command(
         return _NOTHING
     _report(worktree, made, json=json)
     return 0
-
-
-def _run(worktree: Worktree, asked: str | None) -> JsonObject:
-    if asked is None and not worktree.config.words("commit.record-run"):
-        return {}
-    from dsvc.cli.run_record import run_record
-
-    return run_record(worktree.config, asked)
 
 
 class _Plan(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from dsvc.cli.session import user
 from dsvc.config import Config, parse_value
 from dsvc.model.canonical_json import JsonObject
 
-__all__ = ["masked", "run_record"]
+__all__ = ["masked", "run_record", "wanted"]
 
 _USUAL: Final = ("command", "git", "host", "user")
 _MASK: Final = "***"
@@ -46,28 +46,33 @@ def run_record(config: Config, asked: str | None) -> JsonObject:
 
     What there is not, such as a program where somebody types, is left out.
     """
-    wanted = _wanted(config, asked)
+    words = wanted(config, asked)
     record: JsonObject = {}
-    if "command" in wanted or "arguments" in wanted:
+    if "command" in words or "arguments" in words:
         command, arguments = _program()
         if command:
             record["command"] = " ".join(command)
-        if arguments and "arguments" in wanted:
+        if arguments and "arguments" in words:
             record["arguments"] = [*masked(arguments)]
-    if "git" in wanted:
+    if "git" in words:
         code = _code()
         if code is not None:
             record["git"] = code
         elif asked is not None:
             console.warn("the working folder is in no git repository with a commit, so none is recorded")
-    if "host" in wanted:
+    if "host" in words:
         record["host"] = os.uname().nodename
-    if "user" in wanted:
+    if "user" in words:
         record["user"] = user()
     return record
 
 
-def _wanted(config: Config, asked: str | None) -> Sequence[str]:
+def wanted(config: Config, asked: str | None) -> Sequence[str]:
+    """Return the words for what *asked*, or else the configuration, wants to have recorded.
+
+    Raises:
+        ConfigError: There is no such word.
+    """
     if asked is None:
         return config.words("commit.record-run")
     if asked == "none":

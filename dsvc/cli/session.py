@@ -16,6 +16,7 @@ from dsvc.config import Config, Value, environment_layer, parse_value, read_laye
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dsvc.model.canonical_json import JsonObject
     from dsvc.model.commit import Input
     from dsvc.model.context import Context
     from dsvc.worktree.worktree import Worktree
@@ -34,6 +35,7 @@ __all__ = [
     "record_use",
     "set_command",
     "set_flag",
+    "set_record_run",
     "user",
     "user_cache_folder",
     "user_config_file",
@@ -109,6 +111,7 @@ def make_context(config: Config, *, attended: bool = True) -> "Context":
         nonce=nonce,
         environment=dict(os.environ),
         inputs=lambda: _inputs(config),
+        run=cache(lambda: _program_record(config)),
     )
 
 
@@ -129,6 +132,20 @@ def _inputs(config: Config) -> "Sequence[Input]":
     from dsvc.datasets.uses import inputs_of
 
     return inputs_of(folder, read_caller())
+
+
+def set_record_run(what: str) -> None:
+    """Let commits say *what* of the program that makes them, in place of `commit.record-run`."""
+    _run["record"] = what
+
+
+def _program_record(config: Config) -> "JsonObject":
+    asked = _run.get("record")
+    if asked is None and not config.words("commit.record-run"):
+        return {}
+    from dsvc.cli.run_record import run_record
+
+    return run_record(config, asked)
 
 
 def record_use(name: str, commit: bytes, *, place: str, itself: bool = False) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from dsvc.history.tree import Tree
+from dsvc.model.canonical_json import decode_canonical, encode_canonical
 from dsvc.model.codec import FORMAT_VERSION, decode
 from dsvc.model.commit import Commit, Input
 from dsvc.model.context import Context
@@ -78,6 +79,9 @@ def new_commit(
 ) -> Commit:
     """Return a commit of *tree*, made now by *author*, or else by who acts in *context*. It is not stored yet."""
     time, offset = context.now()
+    run = context.run()
+    if run:
+        metadata = encode_canonical({**decode_canonical(metadata), "run": run})
     totals = tree.totals()
     return Commit(
         FORMAT_VERSION,

@@ -1,7 +1,7 @@
 """Committing: the staged tree becomes a version, and the branch moves to it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from dsvc.history.metadata import inherited, with_part
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
-from dsvc.model.canonical_json import Json, decode_canonical
+from dsvc.model.canonical_json import decode_canonical
 from dsvc.model.codec import encode
 from dsvc.model.commit import Commit, Input
 from dsvc.model.ids import Kind, ObjectId
@@ -115,19 +115,16 @@ def commit(
     allow_empty: bool = False,
     author: str | None = None,
     only: Pathspec | None = None,
-    metadata: str | None = None,
     inputs: Sequence[Input] = (),
     auto_inputs: bool = True,
-    run: Mapping[str, Json] | None = None,
     stats: bool = False,
 ) -> Committed:
     """Commit what is staged in *state*, and move the current branch, or a detached HEAD.
 
-    With *only*, what is staged elsewhere stays so for the next commit. *metadata* (RFC 8785 JSON) is the commit's; with
-    None it is what people say of HEAD or have staged, or with *amend* all of the amended one. Its inputs are those of
-    the amended one, *inputs*, and with *auto_inputs* what the programs have got or used that staged it or are
-    committing it, but for its parents. *run* tells what made it; with nothing in it, *metadata* stays as it is.
-    With *stats*, figures about the files are kept with the commit.
+    With *only*, what is staged elsewhere stays so for the next commit. The metadata is what people say of HEAD or have
+    staged, or with *amend* all of the amended one. Its inputs are those of the amended one, *inputs*, and with
+    *auto_inputs* what the programs have got or used that staged it or are committing it, but for its parents. With
+    *stats*, figures about the files are kept with the commit.
 
     Raises:
         InvalidAuthorError: *author* is not of the form "Name <address>".
@@ -169,11 +166,9 @@ def commit(
     )
     found = (Input(name, bytes.fromhex(one)) for name, one in session.with_inputs(worktree.store.context.inputs()))
     automatic = [one for one in found if one.commit not in made.parents] if auto_inputs else []
-    if metadata is None:
-        metadata = with_part(made.metadata, "meta", decode_canonical(says)) if says else made.metadata
     made = msgspec.structs.replace(
         made,
-        metadata=with_part(metadata, "run", dict(run)) if run else metadata,
+        metadata=with_part(made.metadata, "meta", decode_canonical(says)) if says else made.metadata,
         inputs=list(dict.fromkeys([*made.inputs, *inputs, *automatic])),
     )
     sealed: list[Sealed] = []
