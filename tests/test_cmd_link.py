@@ -279,6 +279,7 @@ def test_links_of_others_are_followed_only_where_somebody_here_allows_it(
         ("https://a.blob.core.windows.net/c/x?sv=1&sig=secret", "`sig`"),
         ("https://storage.googleapis.com/b/x?X-Goog-Credential=secret", "`X-Goog-Credential`"),
         ("https://example.org/x?access_token=secret", "`access_token`"),
+        ("https://example.org/x?a=1;Access-Key=secret", "`Access-Key`"),
         ("ftp://example.org/x", "a link is s3://"),
         ("/just/a/path", "a link is s3://"),
         ("file:///data/../etc/shadow", "it leads through"),

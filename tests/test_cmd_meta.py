@@ -37,6 +37,7 @@ def test_what_is_said_is_staged_and_the_next_commit_says_it(call_dsvc: RunDsvc, 
 
     assert said(call_dsvc, folder, "HEAD") == {}
     assert "Metadata to be committed:" in call_dsvc("status", cwd=folder).stdout
+    assert json.loads(call_dsvc("status", "--json", cwd=folder).lines[0])["metadata"]["epochs"] == 3
     # Nothing else has changed, and that is enough.
     call_dsvc("commit", "-qm", "says", cwd=folder)
     assert said(call_dsvc, folder, "HEAD") == {"epochs": 3, "model": {"layers": [1, 2]}, "name": "x y"}

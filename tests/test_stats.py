@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from dsvc.history.diff import diff_trees
 from dsvc.history.parquet import TAIL, NotParquetError, footer_length, read_footer
-from dsvc.history.stats import Stats, TypeTotal, measure, measure_change, read_stats
+from dsvc.history.stats import Stats, measure, measure_change, read_stats
 from dsvc.history.tables import TableShape, table_shape, type_of
 from dsvc.history.tree import Tree
-from dsvc.model.canonical_json import decode_canonical, encode_canonical
+from dsvc.model.canonical_json import JsonObject, decode_canonical, encode_canonical
 from dsvc.model.ids import Kind, hash_object
 from dsvc.model.paths import quote_path, unquote_path
 from dsvc.model.tree import Entry, EntryKind
@@ -217,9 +217,31 @@ def test_quoted_paths_come_back(path: bytes) -> None:
 
 
 def test_stats_of_another_format_count_for_nothing() -> None:
-    value = Stats(types={"csv": TypeTotal(1, 2)}).to_json()
+    value = measure(MemoryObjects(), []).to_json()
 
-    assert read_stats(value) == Stats(types={"csv": TypeTotal(1, 2)})
+    assert read_stats(value) == Stats()
     assert read_stats(value | {"version": 2}) is None
-    assert read_stats(value | {"more": 2}) is None
     assert read_stats([]) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": 2},
+        {"size": 1},
+        {"kinds": {"file": 1, "nothing": 0}},
+        {"kinds": {"file": 2, "folder": 1}},
+        {"types": {"\x1b[31m": [1, 5]}},
+        {"buckets": {"99999999999": 1}},
+        {"buckets": {"5": 2, "6": -1}},
+        {"largest": [["\x1b]0;x", 5]]},
+        {"largest": [["a.txt", -5]]},
+        {"tables": {"\x9b": {"rows": 1, "width": 0, "columns": []}}},
+        {"more": 1},
+    ],
+)
+def test_stats_of_a_hostile_commit_count_for_nothing(change: JsonObject) -> None:
+    value = measure(MemoryObjects(), [Entry(b"a.txt", 0, 5, b"d" * 32)]).to_json()
+
+    assert read_stats(decode_canonical(encode_canonical(value))) is not None
+    assert read_stats(decode_canonical(encode_canonical(value | change))) is None

@@ -66,7 +66,7 @@ def command(*, json: Json = False) -> None:
     content changes. `dsvc search --meta` looks for versions, and `dsvc meta list --where` for files.
 
     Metadata with many rows is a table: a CSV, TSV, JSON Lines or Parquet file in the folder `.dsvcmeta`, which is
-    added, compared and merged like any other.
+    printed, compared and merged like any other.
 
     Examples:
         $ dsvc meta set license=CC-BY-4.0 classes=10

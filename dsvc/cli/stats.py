@@ -146,9 +146,14 @@ def _histogram(stats: Stats) -> Iterator[str]:
 
 
 def _columns(table: TableShape) -> str:
-    told = [f"{name}:{kind}" for name, kind in table.columns[:_SHOWN]]
+    told = [_printable(f"{name}:{kind}") for name, kind in table.columns[:_SHOWN]]
     rest = [f"and {table.width - len(told):,} more"] if table.width > len(told) else []
     return " ".join([*told, *rest])
+
+
+def _printable(text: str) -> str:
+    """Return *text*, which stands in a file of anybody, without what a terminal would act upon."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

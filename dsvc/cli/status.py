@@ -9,6 +9,7 @@ from dsvc.cli.paths import shown_path
 from dsvc.cli.pathspec import read_pathspec
 from dsvc.cli.session import open_worktree
 from dsvc.cli.status_text import Line, Others, Place, joined, long_lines, place_line, read_place
+from dsvc.model.canonical_json import decode_canonical
 from dsvc.model.paths import display_path, path_key, quote_path
 from dsvc.worktree.status import Status, collapse_untracked, read_status
 from dsvc.worktree.worktree import Worktree
@@ -131,6 +132,7 @@ def _print_json(status: Status, place: Place, others: Mapping[str, Sequence[byte
             "merging": list(place.session.merge),
             "unfinished": place.session.verb,
             "inputs": [{"name": name, "commit": commit} for name, commit in place.session.inputs],
+            "metadata": decode_canonical(place.session.metadata) if place.session.metadata else None,
             "switching": None if place.session.switching is None else place.session.switching.to_head,
         }
     )

@@ -30,6 +30,9 @@ _MOST_TABLES: Final = 200
 # Sizes below twice this have a bucket each; above, each octave has so many.
 _STEPS: Final = 32
 _FOLDER: Final = EntryKind.FOLDER.value
+_KINDS: Final = {kind.name.lower() for kind in EntryKind}
+# No size is over 63 bits.
+_BUCKETS: Final = _STEPS * 64
 
 # Minus the size, and the path.
 _Ranked = tuple[int, bytes]
@@ -82,12 +85,35 @@ class Stats(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_stats(value: Json) -> Stats | None:
-    """Return the stats that *value* is; None if it is of another format, or none at all."""
+    """Return the stats that *value* is; None if it is of another format, none at all, or contradicts itself."""
     try:
         found = msgspec.convert(value, Stats, str_keys=True)
     except (msgspec.ValidationError, RecursionError):
         return None
-    return found if found.version == _VERSION else None
+    return found if found.version == _VERSION and _is_sound(found) else None
+
+
+def _is_sound(stats: Stats) -> bool:
+    """Tell whether *stats*, which anybody may have written, are some that files can have."""
+    files = stats.files
+    kinds = stats.kinds.keys() <= _KINDS and sum(stats.kinds.values()) - stats.kinds.get("folder", 0) == files
+    types = stats.types.values()
+    totals = (sum(one.files for one in types), sum(one.size for one in types)) == (files, stats.size)
+    names = all(name == type_of(f"x.{name}".encode()) for name in stats.types)
+    buckets = all(0 <= bucket < _BUCKETS for bucket in stats.buckets) and sum(stats.buckets.values()) == files
+    paths = [path for path, _ in stats.largest] + list(stats.tables or ())
+    # They are shown to people.
+    quoted = all(path == quote_path(unquote_path(path)) for path in paths)
+    counts = (*stats.kinds.values(), *stats.buckets.values(), *(size for _, size in stats.largest))
+    return (
+        kinds
+        and totals
+        and names
+        and buckets
+        and quoted
+        and len(stats.largest) <= _LARGEST
+        and min(counts, default=0) >= 0
+    )
 
 
 def _bucket(size: int) -> int:

@@ -22,9 +22,10 @@ _PLAIN: Final = re.compile(
 )
 # Parts of the names that signatures, tokens and keys have in the queries of S3, GCS, Azure, CloudFront and others.
 _SECRET: Final = re.compile(
-    r"signature|token|secret|password|credential|accesskeyid|googleaccessid|api[-_]?key", re.IGNORECASE
+    r"signature|token|secret|password|credential|access[-_]?key|googleaccessid|api[-_]?key|session[-_]?id",
+    re.IGNORECASE,
 )
-_SECRET_NAMES: Final = frozenset({"sig", "auth", "pwd", "passwd"})
+_SECRET_NAMES: Final = frozenset({"sig", "auth", "pwd", "passwd", "jwt"})
 
 
 class BadLinkUrlError(InvalidInputError):
@@ -74,7 +75,7 @@ def check_link_url(url: str) -> str:
     if scheme in ("http", "https"):
         if parts.fragment:
             raise BadLinkUrlError(url, "it has a fragment, which no server sees")
-        for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        for name, _ in parse_qsl(parts.query.replace(";", "&"), keep_blank_values=True):
             if name.lower() in _SECRET_NAMES or _SECRET.search(name):
                 raise SecretInUrlError(url, f"`{name}`")
     return url
