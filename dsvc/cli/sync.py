@@ -69,7 +69,8 @@ def command(
 
     A new version of the current branch has, below *PATH*, exactly what *DIR* has: what is new there is added, what
     changed is taken as it is now, and what is gone is removed. Executable bits, symlinks and empty folders count. What
-    a `.dsvcignore` in *DIR* ignores is left out. Where nothing changed, no version is made.
+    a `.dsvcignore` in *DIR* ignores is left out. Links (see dsvc-link(1)) stay, as they have no files. Where nothing
+    changed, no version is made.
 
     *DIR* may be any folder, such as one where a data lake is mounted; nothing is written to it. What its files look
     like is remembered in `.dsvc/sync`, so the next time only what changed is read. If *DIR* is in the worktree, this is

@@ -11,9 +11,10 @@ from dsvc.errors import InvalidInputError, NotFoundError, RefusedError
 from dsvc.history.branches import branch_change
 from dsvc.history.commits import Commits, new_commit
 from dsvc.history.revisions import Target, peel
+from dsvc.history.store import Store
 from dsvc.history.walk import is_ancestor, walk
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import REMOTES, TAGS, WORKTREES, branch_ref, short_name
+from dsvc.log.refs import HEADS, REMOTES, TAGS, branch_ref, short_name
 from dsvc.log.state import State
 from dsvc.model.codec import encode
 from dsvc.model.commit import Commit
@@ -104,21 +105,7 @@ def squash(worktree: Worktree, span: Span, message: str, *, branch: str | None =
         shared = [short_name(ref) for ref in kept if ref.startswith(REMOTES) or state.refs[ref].published]
         if shared and not force:
             raise SharedVersionsError(short_name(session.head), shared)
-    commits = Commits(store.objects)
-    old = {commit_id for commit_id, _ in span.versions}
-    last = commits.get(span.tip)
-    made = new_commit(
-        store.context,
-        commits.tree(span.tip),
-        [] if span.base is None else [span.base],
-        message,
-        metadata=last.metadata,
-        inputs=list(
-            dict.fromkeys(
-                one for _, commit in reversed(span.versions) for one in commit.inputs if one.commit not in old
-            )
-        ),
-    )
+    made = _commit_of(store, span, message)
     writer = store.writer()
     commit_id = writer.write(Kind.COMMIT, encode(made))
     sealed = [writer.seal()]
@@ -137,13 +124,26 @@ def squash(worktree: Worktree, span: Span, message: str, *, branch: str | None =
     return Squashed(commit_id, made, session.branch if branch is None else branch_ref(branch), kept)
 
 
+def _commit_of(store: Store, span: Span, message: str) -> Commit:
+    """Return the commit that stands for *span*."""
+    commits = Commits(store.objects)
+    old = {commit_id for commit_id, _ in span.versions}
+    inputs = (one for _, commit in reversed(span.versions) for one in commit.inputs if one.commit not in old)
+    return new_commit(
+        store.context,
+        commits.tree(span.tip),
+        [] if span.base is None else [span.base],
+        message,
+        metadata=commits.get(span.tip).metadata,
+        inputs=list(dict.fromkeys(inputs)),
+    )
+
+
 def _leading_to(worktree: Worktree, state: State, span: Span) -> list[str]:
     """Return the refs that lead to one of the versions of *span*."""
     old = {commit_id for commit_id, _ in span.versions}
     found = []
-    for ref in sorted(state.refs):
-        if ref.startswith(WORKTREES):
-            continue
+    for ref in sorted(ref for ref in state.refs if ref.startswith((HEADS, TAGS, REMOTES))):
         value = ObjectId.from_hex(state.refs[ref].value)
         if ref.startswith(TAGS) and worktree.store.objects.kind_of(value) == Kind.TAG:
             value = peel(worktree.store, Target(value, Kind.TAG)).id
