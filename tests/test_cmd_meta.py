@@ -288,3 +288,24 @@ def test_what_is_found_can_be_got(call_dsvc: RunDsvc, folder: Path, tmp_path: Pa
     # Nothing found is nothing wanted, and not everything.
     paths.write_text("")
     assert "names no path" in call_dsvc(*words, paths, cwd=folder, code=2).stderr
+
+
+def test_what_two_say_of_one_file_is_merged_key_by_key(call_dsvc: RunDsvc, folder: Path) -> None:
+    call_dsvc("switch", "-q", "-c", "side", cwd=folder)
+    call_dsvc("meta", "set", "--path", "images", "split=test", "box.x=1", cwd=folder)
+    call_dsvc("commit", "-qm", "side", cwd=folder)
+    call_dsvc("switch", "-q", "main", cwd=folder)
+    call_dsvc("meta", "set", "--path", "images", "label=cat", "box.y=2", cwd=folder)
+    call_dsvc("commit", "-qm", "main", cwd=folder)
+
+    call_dsvc("merge", "-q", "-m", "merge", "side", cwd=folder)
+
+    assert call_dsvc("ls", "--meta", "images", cwd=folder).lines == [
+        'images/1 {"box":{"x":1,"y":2},"label":"cat","split":"test"}',
+        'images/2 {"box":{"x":1,"y":2},"label":"cat","split":"test"}',
+    ]
+    call_dsvc("switch", "-q", "side", cwd=folder)
+    call_dsvc("meta", "set", "--path", "images/1", "label=dog", cwd=folder)
+    call_dsvc("commit", "-qm", "dog", cwd=folder)
+    result = call_dsvc("merge", "main", cwd=folder, code=5)
+    assert "both sides say something else of its label" in result.stdout + result.stderr

@@ -6,6 +6,7 @@ from dsvc.history.metadata import (
     BadAssignmentError,
     BadConditionError,
     assignment,
+    conflicts,
     find,
     flat,
     merged,
@@ -56,6 +57,15 @@ def test_what_both_sides_changed_comes_together_key_by_key(
     base: JsonObject, ours: JsonObject, theirs: JsonObject, result: JsonObject
 ) -> None:
     assert merged(base, ours, theirs) == result
+
+
+def test_keys_that_both_sides_changed_are_named() -> None:
+    base: JsonObject = {"a": 1, "o": {"x": 1, "y": 1}, "same": 1, "gone": 1}
+    ours: JsonObject = {"a": 2, "o": {"x": 2, "y": 1}, "same": 2}
+    theirs: JsonObject = {"a": 3, "o": {"x": 3, "y": 5}, "same": 2, "gone": 2, "new": 1}
+
+    assert conflicts(base, ours, theirs) == ["a", "gone", "o.x"]
+    assert conflicts(base, ours, base) == conflicts(base, base, theirs) == []
 
 
 @pytest.mark.parametrize(

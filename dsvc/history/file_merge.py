@@ -7,7 +7,9 @@ import msgspec
 
 from dsvc.history.attributes import Attributes
 from dsvc.history.content import read_range
+from dsvc.history.extensions import extension_metadata, read_extensions, write_extension
 from dsvc.history.merge import Side
+from dsvc.history.metadata import conflicts, merged
 from dsvc.history.needs import bring_entries
 from dsvc.history.tables import type_of
 from dsvc.history.tree import Tree
@@ -43,6 +45,18 @@ class FileMerger:
         if any(entry.size > _MOST_BYTES for entry in sides):
             return "it is larger than 256 MiB"
         return self._merge(base, ours, theirs, said.get("format") or type_of(ours.path), key)
+
+    def merge_metadata(self, base: Entry | None, ours: Entry, theirs: Entry) -> bytes | str | None:
+        """Return the id of an extension with what people say on both sides, or which keys both have changed."""
+        entries = [ours if base is None else base, ours, theirs]
+        old, mine, other = map(extension_metadata, read_extensions(self._reader, entries))
+        if base is None:
+            old = {}
+        both = conflicts(old, mine, other)
+        if both and self._favour is None:
+            return f"both sides say something else of its {', '.join(both)}"
+        favoured = merged(old, other, mine) if self._favour is Side.THEIRS else merged(old, mine, other)
+        return write_extension(self._writer, None, favoured)
 
     def _merge(self, base: Entry | None, ours: Entry, theirs: Entry, kind: str, key: list[str]) -> Entry | str:
         # Few merges get here.

@@ -12,7 +12,7 @@ end. An empty folder is never in conflict; it gives way to whatever else is ther
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import count
-from typing import Final, Literal, NamedTuple, TypeVar, cast
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -28,8 +28,15 @@ __all__ = ["Conflict", "ConflictKind", "Edit", "MergeFiles", "Merged", "Side", "
 ItemT = TypeVar("ItemT")
 Edit = tuple[bytes, Entry | None]
 
-MergeFiles = Callable[[Entry | None, Entry, Entry], Entry | str]
-"""Of a base, if there is one, and two files, ours with the content of both, or why there can be none."""
+
+class MergeFiles(Protocol):
+    """Merges what both sides changed of one file that was *base*, if it was there; a text says why that cannot be."""
+
+    def __call__(self, base: Entry | None, ours: Entry, theirs: Entry, /) -> Entry | str:
+        """Return *ours* with the content of both."""
+
+    def merge_metadata(self, base: Entry | None, ours: Entry, theirs: Entry) -> bytes | str | None:
+        """Return the id of an extension with what people say on both sides, None for one that says nothing."""
 
 
 class Side(Enum):
@@ -247,7 +254,12 @@ class _Merging:
         if kind is _BOTH:
             return "one side made it executable"
         if extension is _BOTH:
-            return "its metadata changed on both sides"
+            if self._merge_files is None:
+                return "its metadata changed on both sides"
+            said = self._merge_files.merge_metadata(known, ours, theirs)
+            if isinstance(said, str):
+                return said
+            extension = said
         content = _pick(known and _content(known), _content(ours), _content(theirs))
         merged = ours
         if content is _BOTH:

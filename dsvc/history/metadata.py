@@ -24,6 +24,7 @@ __all__ = [
     "NoSuchKeyError",
     "assignment",
     "commit_meta",
+    "conflicts",
     "find",
     "flat",
     "inherited",
@@ -98,6 +99,18 @@ def merged(base: JsonObject, ours: JsonObject, theirs: JsonObject) -> JsonObject
         if chosen is not None:
             result[key] = chosen
     return result
+
+
+def conflicts(base: JsonObject, ours: JsonObject, theirs: JsonObject, above: str = "") -> list[str]:
+    """Return the dotted keys that both sides have changed since *base*, and not to the same."""
+    found: list[str] = []
+    for key in sorted(ours.keys() | theirs.keys() | base.keys()):
+        before, mine, other = base.get(key), ours.get(key), theirs.get(key)
+        if isinstance(mine, dict) and isinstance(other, dict):
+            found += conflicts(before if isinstance(before, dict) else {}, mine, other, f"{above}{key}.")
+        elif mine != other and before not in (mine, other):
+            found.append(above + key)
+    return found
 
 
 def merged_metadata(commits: Commits, ours: ObjectId, heads: Iterable[ObjectId]) -> str:
