@@ -139,10 +139,13 @@ _DESCRIPTION: Final = (
 
 _VARIABLES: Final = (
     ("DSVC_DATE", "The time of what is made, as seconds since 1970 or a date of ISO 8601, instead of the clock's."),
+    ("DSVC_RUN", "The name of the run that this command is part of, on whatever machine; see dsvc-commit(1)."),
+    ("DSVC_USE_ALIAS", "The version that stands for the alias ALIAS, in place of that of dsvc.lock; see dsvc-use(1)."),
     ("DSVC_TRACEBACK", "If set, an error shows where in the code it came from."),
     ("NO_COLOR", "If set, nothing is coloured."),
     ("PAGER, VISUAL, EDITOR", "As in git, where dsvc's own are not set."),
     ("XDG_CONFIG_HOME", "Where the user's configuration is, instead of `~/.config`."),
+    ("XDG_STATE_HOME", "Where it is noted what programs have got and used, instead of `~/.local/state`."),
 )
 
 _FILES: Final = (
@@ -152,7 +155,7 @@ _FILES: Final = (
     (".dsvcignore", "Patterns of files that are not added, in the syntax of gitignore(5)."),
 )
 
-_GUIDES: Final = ("dsvc-concepts(7)", "dsvc-remotes(7)", "dsvc-config(5)", "dsvc-format(5)")
+_GUIDES: Final = ("dsvc-concepts(7)", "dsvc-clearml(7)", "dsvc-remotes(7)", "dsvc-config(5)", "dsvc-format(5)")
 
 _CONFIGURATION: Final = (
     "A value comes from the first of these that has one:",
