@@ -29,7 +29,7 @@ from dsvc.datasets.means import Means
 from dsvc.datasets.parts import Part, parse_part
 from dsvc.datasets.selection import Selection, clean_paths
 from dsvc.datasets.source import RemoteSource, Source, Version
-from dsvc.datasets.to_folder import OccupiedError, get_to
+from dsvc.datasets.to_folder import OccupiedError, Placed, get_to, has_begun
 from dsvc.errors import NoSpaceError
 from dsvc.model.paths import quote_path
 from dsvc.storage.faults import UnreachableError
@@ -162,7 +162,7 @@ def command(
                     got = stack.enter_context(get(means, wanted, verify=verify))
                     shown = _Shown(got.path, got.record.files, got.record.size, got.was_there, got.lease)
                 else:
-                    placed = get_to(means, wanted, to, linked=link, overwrite=overwrite)
+                    placed = _get_to(means, wanted, to, linked=link, overwrite=overwrite)
                     folder = Path(os.path.normpath(Path.cwd() / to))
                     shown = _Shown(folder, placed.files, placed.size, placed.was_there, None)
         if to is not None and link and not placed.linked:
@@ -193,6 +193,15 @@ def _named(paths: tuple[bytes, ...], file: Path, *, null: bool) -> tuple[bytes, 
         message = "give paths, or `--pathspec-from-file`, not both" if paths else f"{file} names no path"
         raise UsageError(message)
     return named
+
+
+def _get_to(means: Means, wanted: Wanted, folder: Path, *, linked: bool, overwrite: bool) -> Placed:
+    try:
+        return get_to(means, wanted, folder, linked=linked, overwrite=overwrite)
+    except BaseException:
+        if has_begun(folder):
+            console.hint(f"what has come is kept in {quote_path(os.fsencode(folder))}: run the same again to go on")
+        raise
 
 
 def _links(config: Config, control: Path | None, *, anything: bool) -> Links:

@@ -1,7 +1,7 @@
 """Putting entries into a folder, whatever they are and wherever their data is."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from dsvc.worktree.case_folding import folds_case, refuse_collisions
 from dsvc.worktree.folders import Folders
 from dsvc.worktree.materialise import object_database, write_items
 
-__all__ = ["Assembler", "clear"]
+__all__ = ["Assembler", "clear", "move_in"]
 
 # What comes at one go, of a store far away: so much more room than the tree itself it takes for a while.
 _WINDOW_BYTES: Final = 1 << 30
@@ -61,6 +61,9 @@ class Assembler:
         files = [entry for entry in entries if is_cached(entry)]
         links = [entry for entry in entries if entry.kind == EntryKind.SYMLINK]
         filling = Filling(self._cache.files, folder, linked, mode)
+        if self._source.is_lazy:
+            # Before hours of fetching are for nothing.
+            _check_room(folder, [entry for entry in files if not self._cache.has_file(entry)])
         with Filler(self._workers) as filler:
             windows = list(_windows(files)) if self._source.is_lazy else [files]
             for window in windows:
@@ -121,6 +124,18 @@ def _check_room(target: bytes, files: Sequence[Entry]) -> None:
     if needed > free:
         message = f"{needed:,} bytes are needed, and only {free:,} are free where {os.fsdecode(target)} is"
         raise NoSpaceError(message)
+
+
+def move_in(source: bytes, target: bytes, entries: Iterable[Entry]) -> None:
+    """Let *entries* be in the folder *target*, each in one step: files and symlinks are moved from *source*."""
+    with Folders(source) as there, Folders(target) as here:
+        for entry in entries:
+            if entry.kind == EntryKind.FOLDER:
+                here.open(entry.path, make=True)
+                continue
+            folder, _, name = entry.path.rpartition(b"/")
+            parent = here.open(folder, make=True)
+            os.rename(name, name, src_dir_fd=there.open(folder), dst_dir_fd=parent)
 
 
 def clear(root: bytes, damage: Damage) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from dsvc.datasets.assemble import Assembler, clear
+from dsvc.datasets.assemble import Assembler, clear, move_in
 from dsvc.datasets.fetch_links import with_links
 from dsvc.datasets.means import Means
 from dsvc.datasets.selection import Selection
@@ -225,25 +225,14 @@ def _repair(cache: UserCache, tree: Path, entries: Sequence[Entry], assembler: A
         made.mkdir()
         own = assembler.put(broken, made, linked=True)
         clear(root, damage)
-        with Folders(os.fsencode(made)) as source, Folders(root) as target:
-            for entry in entries:
-                if entry.kind == EntryKind.FOLDER:
-                    # It may have gone with what was in it.
-                    target.open(entry.path, make=True)
-            for entry in broken:
-                _move(source, target, entry)
+        # An empty folder may have gone with what was in it.
+        folders = [entry for entry in entries if entry.kind == EntryKind.FOLDER]
+        move_in(os.fsencode(made), root, [*broken, *folders])
     except OSError as error:
         raise storage_error(error, f"repair {tree}") from error
     finally:
         remove_folder(made)
     return own
-
-
-def _move(source: Folders, target: Folders, entry: Entry) -> None:
-    folder, _, name = entry.path.rpartition(b"/")
-    if entry.kind != EntryKind.FOLDER:
-        there = target.open(folder, make=True)
-        os.rename(name, name, src_dir_fd=source.open(folder), dst_dir_fd=there)
 
 
 def _distrust(cache: UserCache, root: bytes, entries: Sequence[Entry], damage: Damage) -> None:

@@ -13,19 +13,19 @@ from typing import Final
 
 import msgspec
 
-from dsvc.datasets.assemble import Assembler, clear
+from dsvc.datasets.assemble import Assembler, clear, move_in
 from dsvc.datasets.fetch_links import with_links
 from dsvc.datasets.get import Wanted, entries_of
 from dsvc.datasets.means import Means
 from dsvc.datasets.tree_record import Damage, inspect
-from dsvc.datasets.user_cache import UserCache
+from dsvc.datasets.user_cache import UserCache, remove_folder
 from dsvc.errors import BusyError, ConflictError, RefusedError
 from dsvc.log.store import CONFIG_KEY
-from dsvc.model.paths import is_within, quote_path
+from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.storage.local import make_folder, storage_error, sync_folder
 
-__all__ = ["OccupiedError", "Placed", "RepositoryInTheWayError", "get_to"]
+__all__ = ["OccupiedError", "Placed", "RepositoryInTheWayError", "get_to", "has_begun"]
 
 _SHOWN: Final = 10
 _STAGING: Final = ".dsvc-get-"
@@ -81,14 +81,21 @@ def get_to(means: Means, wanted: Wanted, target: Path, *, linked: bool = False, 
     root = wanted.version.tree
     with _locked(target), with_links(means, root, known, is_there=is_there) as entries:
         place = _Place(target, entries, staging=f"{_STAGING}{wanted.tree_id[:16]}")
-        if place.occupied:
-            if not overwrite:
-                raise OccupiedError(target, place.occupied)
-            clear(os.fsencode(target), place.damage)
+        if place.occupied and not overwrite:
+            raise OccupiedError(target, place.occupied)
         linked = linked and _can_link(means.cache, target)
-        was_there = not place.fill(Assembler(means, wanted.tree_id), linked=linked) and not place.occupied
+        was_there = not place.fill(Assembler(means, wanted.tree_id), linked=linked)
     files = [entry for entry in entries if entry.kind != EntryKind.FOLDER]
     return Placed(len(files), sum([entry.size for entry in files]), was_there, linked)
+
+
+def has_begun(target: Path) -> bool:
+    """Tell whether a get into the folder *target* was begun, and not finished."""
+    return target.is_dir() and bool(_begun(target))
+
+
+def _begun(target: Path) -> list[Path]:
+    return [path for path in target.iterdir() if path.name.startswith(_STAGING)]
 
 
 @contextmanager
@@ -131,45 +138,45 @@ class _Place:
     def __init__(self, target: Path, entries: Sequence[Entry], *, staging: str) -> None:
         self._target = target
         self._staging = target / staging
-        hidden = os.fsencode(staging)
         root = os.fsencode(target)
-        there = {os.fsencode(path.name) for path in target.iterdir()} - {hidden}
-        self._entries = entries
-        here = [entry for entry in entries if _top(entry) in there]
+        there = {os.fsencode(path.name) for path in target.iterdir()}
+        self._here = [entry for entry in entries if _top(entry) in there]
         self._coming = [entry for entry in entries if _top(entry) not in there]
-        found = inspect(root, here, sealed=False)
+        found = inspect(root, self._here, sealed=False)
         # Whoever has only touched a file has not changed it.
         wrong = inspect(root, found.wrong, content=True, names=False).wrong
-        extra = [path for path in found.extra if not is_within(path, hidden)]
-        self.damage = Damage(found.missing, wrong, extra)
+        extra = [path for path in found.extra if not path.startswith(os.fsencode(_STAGING))]
+        self._damage = Damage(found.missing, wrong, extra)
         self.occupied = sorted([*extra, *(entry.path for entry in wrong)])
 
     def fill(self, assembler: Assembler, *, linked: bool) -> bool:
-        """Put there what is missing; return whether anything was."""
-        broken = [*self.damage.missing, *self.damage.wrong]
-        if broken:
-            # An empty folder may have gone with what was in it.
-            folders = [entry for entry in self._entries if entry.kind == EntryKind.FOLDER]
-            here = {_top(entry) for entry in broken}
-            assembler.put([*broken, *(one for one in folders if _top(one) in here)], self._target, linked=linked)
-        if self._coming or self._staging.exists():
-            self._bring(assembler, linked=linked)
-        return bool(broken or self._coming)
-
-    def _bring(self, assembler: Assembler, *, linked: bool) -> None:
+        """Put there what is missing, and remove what is in the way; return whether there was anything to do."""
+        # Of versions that were given up.
+        for folder in _begun(self._target):
+            if folder != self._staging:
+                remove_folder(folder)
+        if not (self._damage or self._coming or self._staging.exists()):
+            return False
+        broken = [*self._damage.missing, *self._damage.wrong]
+        staging, root = os.fsencode(self._staging), os.fsencode(self._target)
         try:
             self._staging.mkdir(exist_ok=True)
             # What an earlier attempt has left, and has finished, is good.
-            damage = inspect(os.fsencode(self._staging), self._coming, sealed=False)
-            clear(os.fsencode(self._staging), damage)
+            wanted = [*broken, *self._coming]
+            left = inspect(staging, wanted, sealed=False)
+            clear(staging, left)
             folders = [entry for entry in self._coming if entry.kind == EntryKind.FOLDER]
-            assembler.put([*damage.missing, *damage.wrong, *folders], self._staging, linked=linked)
+            assembler.put([*left.missing, *left.wrong, *folders], self._staging, linked=linked)
+            # Only now, when nothing of it can be missing any more.
+            clear(root, self._damage)
+            move_in(staging, root, [*broken, *(one for one in self._here if one.kind == EntryKind.FOLDER)])
             for name in dict.fromkeys(map(_top, self._coming)):
                 (self._staging / os.fsdecode(name)).rename(self._target / os.fsdecode(name))
-            self._staging.rmdir()
+            remove_folder(self._staging)
             sync_folder(self._target)
         except OSError as error:
             raise storage_error(error, f"write to {self._target}") from error
+        return True
 
 
 def _top(entry: Entry) -> bytes:
