@@ -1,6 +1,6 @@
 """Which files of a version are wanted: some paths, one part of several, or what changed since another version."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -19,6 +19,9 @@ from dsvc.worktree.pathspec import Pathspec
 __all__ = ["PathsNotFoundError", "Selection", "clean_paths"]
 
 _CONTEXT: Final = "dsvc 2026 selection"
+_SHOWN: Final = 3
+# To look for so many paths one by one takes as long as to look through a tree of a hundred times as many.
+_MANY: Final = 1000
 
 
 class PathsNotFoundError(NotFoundError):
@@ -69,18 +72,17 @@ class Selection(msgspec.Struct, frozen=True):
         """
         tree = Tree(objects, root)
         pathspec = Pathspec(self.paths, exists=lambda path: tree.get(path) is not None)
+        folders = pathspec.folders if len(self.paths) < _MANY else (b"",)
         if self.base is None:
-            found = [entry for folder in pathspec.folders for entry in tree.entries(folder)]
+            found = [entry for folder in folders for entry in tree.entries(folder)]
         else:
-            found = list(self._changed(tree, Tree(objects, self.base), pathspec))
+            base = Tree(objects, self.base)
+            changes = (change for folder in folders for change in diff_trees(base, tree, folder))
+            found = [change.new for change in changes if change.new is not None]
         if self.paths:
             found = [entry for entry in found if pathspec.matches(entry.path)]
             self._check(tree, pathspec, found, name)
         return found if self.part is None else entries_of_part(found, self.part)
-
-    def _changed(self, tree: Tree, base: Tree, pathspec: Pathspec) -> Iterator[Entry]:
-        for folder in pathspec.folders:
-            yield from (change.new for change in diff_trees(base, tree, folder) if change.new is not None)
 
     def _check(self, tree: Tree, pathspec: Pathspec, found: list[Entry], name: str) -> None:
         missing = pathspec.unmatched(entry.path for entry in found)
@@ -93,7 +95,9 @@ class Selection(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         """Return what is selected, for people."""
-        words = [quote_path(path) for path in self.paths]
+        words = [quote_path(path) for path in self.paths[:_SHOWN]]
+        if len(self.paths) > _SHOWN:
+            words.append(f"and {len(self.paths) - _SHOWN:,} more")
         if self.base is not None:
             words.append(f"changed since {self.base.short}")
         if self.part is not None:
