@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ from dsvc.transport.push import PushRejectedError, push
 from dsvc.transport.refspec import parse_refspec
 from dsvc.transport.remote import Remote
 from dsvc.transport.updates import Outcome
-from tests.crash_support import Ended, fast_folder, run_forked, warm_up
+from tests.crash_support import Ended, Watch, dying_at, fast_folder, run_forked, warm_up
 from tests.transport_support import (
     assert_whole,
     commit,
@@ -500,6 +501,28 @@ class TestCommand:
     def test_what_cannot_be_is_refused(self, work: Path, words: list[str], code: int, message: str) -> None:
         assert message in dsvc(work, "publish", *words, code=code).stderr
         assert dsvc(work, "tag").stdout == ""
+
+    def test_one_that_is_killed_leaves_no_version_without_its_data(self, work: Path) -> None:
+        (work / "a").write_text("three" * 100_000)
+        dsvc(work, "snapshot", "-q", "--no-push", "-m", "three")
+        words = ("publish", "-q", "vision/imagenet@1.0.0", "-m", "text")
+        killed = 0
+        for step in range(0, 400, 3):
+            with fast_folder() as fast:
+                copy = shutil.copytree(work.parent, fast / "copy") / "work"
+                ended = run_forked(*words, cwd=copy, watch=Watch(dying_at(step)))
+                store = Store(LocalBackend(copy.parent / "remote"), make_context("check"))
+                assert_whole(store.backend)
+                for commit_id in published(store).values():
+                    assert files_of(store, commit_id)[b"a"] == b"three" * 100_000
+                if ended.code == 0:
+                    break
+                killed += 1
+                dsvc(copy, *words)
+                assert published(store) == published(Store(LocalBackend(copy / ".dsvc/store"), make_context("check")))
+                assert list(published(store)) == ["vision/imagenet@1.0.0"]
+
+        assert killed > 5
 
     def test_prune_relies_on_what_is_published(self, work: Path) -> None:
         assert "has no published tag" in dsvc(work, "prune", "--pushed", code=10).stderr

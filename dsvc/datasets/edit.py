@@ -23,7 +23,7 @@ from dsvc.history.datasets import (
 )
 from dsvc.history.store import Store
 from dsvc.history.tags import TagExistsError
-from dsvc.history.versions import is_alias, version_tags
+from dsvc.history.versions import is_alias, split_version, version_tags
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import DATASETS, HEADS, TAGS, short_name, tag_ref
 from dsvc.log.state import State
@@ -81,12 +81,17 @@ def rename_datasets(worktree: Worktree, remote: Remote | None, names: Mapping[st
             raise InvalidInputError(message)
 
     def plan(_: Store, state: State) -> list[RefChange]:
-        return [change for old, new in names.items() for change in _renamed(state, old, new, time)]
+        tags: dict[str, list[str]] = {old: [] for old in names}
+        for ref in sorted(state.refs):
+            parts = split_version(ref.removeprefix(TAGS)) if ref.startswith(TAGS) else None
+            if parts is not None and parts[0] in tags and not state.refs[ref].published:
+                tags[parts[0]].append(ref)
+        return [change for old, new in names.items() for change in _renamed(state, old, new, tags[old], time)]
 
     _carry_out(worktree, remote, plan, renamed={HEADS + old: HEADS + new for old, new in names.items()})
 
 
-def _renamed(state: State, old: str, new: str, time: int) -> list[RefChange]:
+def _renamed(state: State, old: str, new: str, tags: Sequence[str], time: int) -> list[RefChange]:
     value = state.value(HEADS + old)
     if value is None:
         raise DatasetNotFoundError(old)
@@ -94,13 +99,11 @@ def _renamed(state: State, old: str, new: str, time: int) -> list[RefChange]:
         raise BranchExistsError(HEADS + new)
     check_not_moved(state, new, allowed=old)
     moved = [(HEADS + old, HEADS + new, value)]
-    prefix = f"{TAGS}{old}@"
-    for ref, found in sorted(state.refs.items()):
-        if ref.startswith(prefix) and not found.published:
-            target = tag_ref(f"{new}@{ref.removeprefix(prefix)}")
-            if target in state.refs:
-                raise TagExistsError(target)
-            moved.append((ref, target, found.value))
+    for ref in tags:
+        target = tag_ref(f"{new}{ref.removeprefix(TAGS + old)}")
+        if target in state.refs:
+            raise TagExistsError(target)
+        moved.append((ref, target, state.refs[ref].value))
     said = read_info(state, old) or DatasetInfo(time)
     return [
         *(RefChange(source, current, None) for source, _, current in moved),
@@ -172,7 +175,10 @@ def _there(remote: Remote, plan: Plan) -> list[RefChange]:
     made: list[RefChange] = []
 
     def build(state: State) -> list[RefChange] | None:
-        made[:] = plan(store, state)
+        try:
+            made[:] = plan(store, state)
+        except DatasetNotFoundError as error:
+            raise DatasetNotFoundError(error.name, remote.name) from None
         current = read_session(state).branch if remote.has_worktree else None
         for change in made:
             if change.ref == current:

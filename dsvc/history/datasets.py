@@ -36,8 +36,8 @@ _MAX_MOVES: Final = 100
 class DatasetNotFoundError(NotFoundError):
     """There is no such dataset."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no dataset `{name}`")
+    def __init__(self, name: str, where: str | None = None) -> None:
+        super().__init__(f"there is no dataset `{name}`" + (f" on {where}" if where else ""))
         self.name = name
 
 
