@@ -254,7 +254,10 @@ class TestCommand:
         assert dsvc(work, "publish", "vision/in1k", "--next", "patch", "-n").stdout == "vision/in1k@1.0.1\n"
         assert "was published already" in dsvc(work, "publish", "vision/in1k@1.0.0").stderr
         assert "leads to" in dsvc(work, "dataset", "create", "vision/imagenet", code=5).stderr
-        dsvc(work, "undo")
+        dsvc(work, "switch", "-q", "-c", "other")
+        assert dsvc(work, "switch", "vision/imagenet").stderr == "Switched to branch 'vision/in1k'\n"
+        dsvc(work, "branch", "-q", "-D", "other")
+        dsvc(work, "undo", "-n", "4")
         assert self.names(work) == before
         dsvc(work, "dataset", "rename", "vision/imagenet", "x")
         dsvc(work, "dataset", "rename", "x", "vision/imagenet")

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from dsvc.history.numbers import Part, next_number, parse_number, version_order
 from dsvc.history.revisions import AmbiguousIdError, UnknownRevisionError, resolve, resolve_ref
-from dsvc.history.versions import InvalidAliasError, alias_name, dataset_ref, is_alias, latest_version, split_version
+from dsvc.history.versions import (
+    InvalidAliasError,
+    alias_name,
+    dataset_ref,
+    is_alias,
+    is_only_remote,
+    latest_version,
+    split_version,
+)
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import InvalidRefNameError
 from dsvc.log.state import State
@@ -192,6 +200,8 @@ def test_a_dataset_that_is_only_a_remotes_is_found_by_its_name(world: World) -> 
     move_refs(world.store, {"refs/remotes/backup/far/away": world.first, "refs/remotes/b/two": world.first})
     move_refs(world.store, {"refs/remotes/c/two": world.second})
 
+    assert is_only_remote(world.state, "far/away")
+    assert not is_only_remote(world.state, "data")
     assert dataset_ref(world.state, "far/away") == "refs/remotes/origin/far/away"
     assert dataset_ref(world.state, "two") is None
 

@@ -16,6 +16,7 @@ from dsvc.errors import InvalidInputError, NotFoundError
 from dsvc.history.merge import Side
 from dsvc.history.revisions import UnbornHeadError, resolve
 from dsvc.history.tree import Tree
+from dsvc.history.versions import is_only_remote
 from dsvc.log.refs import short_name
 from dsvc.worktree.head import read_head
 from dsvc.worktree.restore import restore, take_side
@@ -124,6 +125,8 @@ def _guess(switching: Switching, words: tuple[str, ...]) -> str | None:
 
 def _is_revision(switching: Switching, word: str) -> bool:
     worktree, state = switching.worktree, switching.state
+    if is_only_remote(state, word):
+        return False
     try:
         # The current branch is one even before its first commit.
         if switching.branch(word) is None:

@@ -26,7 +26,7 @@ from dsvc.history.revisions import (
     split_range,
 )
 from dsvc.history.tree import Tree
-from dsvc.history.versions import dataset_ref
+from dsvc.history.versions import is_only_remote
 from dsvc.history.walk import merge_bases
 from dsvc.log.refs import HEADS, REMOTES, TAGS
 from dsvc.log.state import State
@@ -104,7 +104,7 @@ class History(msgspec.Struct, frozen=True):
 
         A path that is there comes before a dataset that is only a remote's.
         """
-        if os.path.lexists(text) and (dataset_ref(self.state, text) or "").startswith(REMOTES):
+        if os.path.lexists(text) and is_only_remote(self.state, text):
             return False
         try:
             resolve_range(self.worktree.store, self.state, [text], head=self.head)

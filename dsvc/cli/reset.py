@@ -1,5 +1,6 @@
 """dsvc reset: take the current branch to another version."""
 
+import os
 from typing import Annotated
 
 from dsvc.cli import console
@@ -13,6 +14,7 @@ from dsvc.cli.workers import workers
 from dsvc.errors import InvalidInputError, NotFoundError
 from dsvc.history.revisions import UnbornHeadError, resolve
 from dsvc.history.tree import Tree
+from dsvc.history.versions import is_only_remote
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.worktree.head import read_head
@@ -89,6 +91,8 @@ def command(
 
 
 def _is_revision(worktree: Worktree, state: State, word: str) -> bool:
+    if is_only_remote(state, word) and os.path.lexists(word):
+        return False
     try:
         _target(worktree, state, word)
     except (NotFoundError, InvalidInputError):

@@ -11,6 +11,7 @@ from dsvc.cli.switching import Switching, remote_branch
 from dsvc.cli.workers import workers
 from dsvc.errors import NotFoundError
 from dsvc.history.revisions import UnknownRevisionError, resolve
+from dsvc.history.versions import is_only_remote
 from dsvc.log.refs import HEADS, short_name
 from dsvc.worktree.head import read_head
 from dsvc.worktree.resume import resume
@@ -108,6 +109,9 @@ def _switch(switching: Switching, word: str, *, guess: bool) -> None:
     if remote is not None:
         switching.to_tracking_branch(word, remote)
         return
+    if is_only_remote(switching.state, word):
+        # It is a version, but what is asked for is a branch here, and not to guess.
+        raise UnknownRevisionError(word, "there is no such branch")
     try:
         head = read_head(switching.worktree, switching.state)
         resolve(switching.worktree.store, switching.state, word, head=head)

@@ -8,6 +8,7 @@ from dsvc.cli.errors import Failure
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.workers import workers
 from dsvc.history.commits import commits_here
+from dsvc.history.datasets import current_name
 from dsvc.history.revisions import Target, UnbornHeadError, UnknownRevisionError, peel, resolve, resolve_ref
 from dsvc.history.walk import walk
 from dsvc.log.refs import HEADS, REMOTES, TAGS, short_name
@@ -122,6 +123,10 @@ class Switching:
         ref = f"{HEADS}{word}"
         if ref in self.state.refs or ref == self.worktree.session(self.state).head:
             return ref
+        current = f"{HEADS}{current_name(self.state, word)}"
+        if current in self.state.refs and f"{TAGS}{word}" not in self.state.refs:
+            # What the branch was called before.
+            return current
         if word == "-" or word.startswith("@{-"):
             found = resolve_ref(self.worktree.store, self.state, word, head=read_head(self.worktree, self.state))
             if found is not None and found not in self.state.refs:

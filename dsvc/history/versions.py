@@ -24,6 +24,7 @@ __all__ = [
     "dataset_ref",
     "highest",
     "is_alias",
+    "is_only_remote",
     "latest_version",
     "split_version",
     "version_ref",
@@ -88,6 +89,11 @@ def dataset_ref(state: State, name: str) -> str | None:
         if ref.endswith(ending) and ref.startswith(REMOTES) and ref.split("/", 3)[3:] == [name]
     ]
     return found[0] if len(found) == 1 else None
+
+
+def is_only_remote(state: State, name: str) -> bool:
+    """Tell whether *name* is a dataset that only a remote has: what else it may mean, a path, say, comes first."""
+    return TAGS + name not in state.refs and (dataset_ref(state, name) or "").startswith(REMOTES)
 
 
 def version_tags(state: State, dataset: str) -> dict[str, str]:
