@@ -7,7 +7,7 @@ would take away is where that came from.
 from collections.abc import Iterable, Sequence
 
 from dsvc.errors import RefusedError
-from dsvc.history.commits import Commits
+from dsvc.history.commits import Commits, commits_here
 from dsvc.history.lineage import nearest_names
 from dsvc.history.revisions import Target, UnknownRevisionError, peel
 from dsvc.history.store import Store
@@ -49,7 +49,7 @@ def find_dependents(store: Store, state: State, name: str, tags: Sequence[str]) 
     at that version too; and the versions of others that name one as an input which nothing else leads to.
     """
     own_refs = {HEADS + name, *tags}
-    commits = Commits(store.objects)
+    commits = commits_here(store.objects)
     own = {tip for ref in own_refs if ref in state.refs and (tip := _commit(store, state, ref)) is not None}
     others: dict[str, ObjectId] = {}
     for ref in sorted(state.refs):

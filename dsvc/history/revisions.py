@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from dsvc.errors import InvalidInputError, NotFoundError
-from dsvc.history.commits import Commits
+from dsvc.history.commits import Commits, commits_here
 from dsvc.history.head import UNBORN, Head
 from dsvc.history.store import Store
 from dsvc.history.versions import LATEST, split_version, version_ref, version_tags
@@ -279,7 +279,7 @@ class _Resolver:
             found = self._candidates(version.lower(), frozenset({Kind.COMMIT}))
             refs = [*tags.values(), *([branch] if branch else [])]
             tips = [peel(self.store, self._of_id(text, self._value(text, ref))) for ref in refs] if found else []
-            below = ancestors(self.commits, [tip.id for tip in tips if tip.kind == Kind.COMMIT])
+            below = ancestors(commits_here(self.store.objects), [tip.id for tip in tips if tip.kind == Kind.COMMIT])
             if known := {one: found[one] for one in below if one in found}:
                 return _only(version, known)
         if version == LATEST:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from dsvc.errors import CorruptionError
-from dsvc.history.commits import Commits
+from dsvc.history.commits import commits_here
 from dsvc.history.datasets import current_name, read_info
 from dsvc.history.lineage import nearest_names
 from dsvc.history.metadata import Condition, commit_meta
@@ -69,7 +69,7 @@ def search(store: Store, state: State, query: Query) -> Iterator[Found]:
     Raises:
         CorruptionError: A commit or a page is missing or damaged.
     """
-    commits = Commits(store.objects)
+    commits = commits_here(store.objects)
     tips = _tips(store, state, query)
     named: dict[ObjectId, list[str]] = {}
     for ref, tip in tips.items():
