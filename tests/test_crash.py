@@ -192,6 +192,7 @@ def finish(case: Case, folder: Path, *, files_survive: bool = True) -> None:
     if case.name == "add":
         assert session.staged is not None
         dsvc(folder, "commit", "-q", "-m", "New")
+        worktree.store.state()
     if case.name in ("add", "commit"):
         check_version(worktree, head(folder), NEW)
     if case.name == "push":
