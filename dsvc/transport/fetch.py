@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dsvc.errors import ConflictError, CorruptionError
+from dsvc.history.datasets import later_infos
 from dsvc.history.store import CollectedError, Store
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import TAGS, short_name
@@ -172,7 +173,8 @@ class _Fetching(NamedTuple):
             updates = self._judge(now, wishes)
             if not (found.tips.issuperset(values_of(updates)) and still_holds(there.objects, found, now)):
                 raise CollectedError(self.remote.name)
-            changes = [*changes_of(updates), *changes_to(now, aliases), *also(now)]
+            said = later_infos(now, there.state())
+            changes = [*changes_of(updates), *changes_to(now, aliases), *said, *also(now)]
             return changes if changes or any(one.packs for one in came.sealed) else None
 
         local.publish(build, came.sealed, relied=found.plan.relied)
