@@ -99,6 +99,53 @@ def s3(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
 BROKEN: list[Action] = ["status", "reset", "cut response"]
 
 
+@pytest.mark.parametrize("size", [1000, 3 * MIB])
+def test_what_is_damaged_on_its_way_there_is_sent_again(setting: Setting, size: int) -> None:
+    backend = setting.backend()
+    value = noise(1, size)
+    backend.write("another/key", b"nothing")
+    setting.proxy.reset(Rule("corrupt request", "PUT|POST"))
+
+    backend.write("a/key", value)
+
+    assert setting.proxy.count("PUT|POST") == 2
+    assert backend.read("a/key") == value
+
+
+def test_what_is_damaged_each_time_is_a_failure(setting: Setting) -> None:
+    backend = setting.backend(Ticking().clock())
+    backend.write("another/key", b"nothing")
+    setting.proxy.reset(Rule("corrupt request", "PUT|POST", times=1000))
+
+    with pytest.raises(StorageError, match="again and again"):
+        backend.write("a/key", noise(1, 1000))
+
+
+def test_what_a_store_took_damaged_is_found_by_its_answer(s3: Setting) -> None:
+    backend = s3.backend()
+    value = noise(1, 1000)
+    backend.write("another/key", b"nothing")
+    s3.proxy.reset(Rule("corrupt request", "PUT", unseen=True))
+
+    backend.write("a/key", value)
+
+    assert s3.proxy.count("PUT") == 2
+    assert backend.read("a/key") == value
+    s3.proxy.reset(Rule("corrupt request", "PUT", unseen=True))
+    with pytest.raises(UnknownOutcomeError):
+        backend.create("a/new", value)
+
+
+def test_a_store_whose_tags_are_no_digests_is_looked_at_once(s3: Setting) -> None:
+    backend = s3.backend()
+    s3.proxy.reset(Rule("retag", "PUT", times=2))
+
+    backend.write("a/key", b"value")
+    backend.write("another/key", b"value")
+
+    assert (s3.proxy.count("PUT"), s3.proxy.count("GET")) == (2, 1)
+
+
 @pytest.mark.parametrize("action", BROKEN)
 def test_a_read_is_tried_again_until_it_works(setting: Setting, action: Action) -> None:
     backend = setting.backend()

@@ -17,7 +17,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from dsvc.storage.faults import Fault, FaultKind, NoCredentialsError
 from dsvc.storage.http_connection import connection_fault
 from dsvc.storage.http_faults import http_fault
-from dsvc.storage.object_store import ObjectStore, Page
+from dsvc.storage.object_store import DamagedUploadError, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
 
@@ -83,15 +83,21 @@ class AzureDriver:
         """Store *value* as *name*."""
         blob = self._connected().get_blob_client(name)
         tier = {"standard_blob_tier": self._settings.storage_class} if self._settings.storage_class else {}
-        await blob.upload_blob(
-            bytes(value),
-            length=len(value),
-            overwrite=not exclusive,
-            max_concurrency=_BLOCKS_IN_FLIGHT,
-            validate_content=True,
-            **tier,
-            **self._options,
-        )
+        try:
+            # With a digest of each request, which the service compares.
+            await blob.upload_blob(
+                bytes(value),
+                length=len(value),
+                overwrite=not exclusive,
+                max_concurrency=_BLOCKS_IN_FLIGHT,
+                validate_content=True,
+                **tier,
+                **self._options,
+            )
+        except azure.HttpResponseError as error:
+            if error.status_code == 400 and "md5" in f"{getattr(error, 'error_code', '')} {error.message}".lower():
+                raise DamagedUploadError from error
+            raise
 
     async def remove(self, name: str) -> None:
         """Remove *name*."""

@@ -21,7 +21,7 @@ from dsvc.errors import StorageError
 from dsvc.storage.faults import BucketNotFoundError, CredentialsExpiredError, Fault, FaultKind, NoCredentialsError
 from dsvc.storage.http_connection import connection_fault
 from dsvc.storage.http_faults import http_fault, network_fault
-from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
+from dsvc.storage.object_store import CONCURRENCY, DamagedUploadError, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
 
@@ -125,7 +125,8 @@ class GcsDriver:
 
     async def put(self, name: str, value: Buffer, *, exclusive: bool) -> None:
         """Store *value* as *name*."""
-        description = {"name": name, "md5Hash": b64encode(md5(value, usedforsecurity=False).digest()).decode()}
+        digest = b64encode(md5(value, usedforsecurity=False).digest()).decode()
+        description = {"name": name, "md5Hash": digest}
         if self._settings.storage_class:
             description["storageClass"] = self._settings.storage_class
         boundary = token_hex(16)
@@ -137,14 +138,18 @@ class GcsDriver:
             "Content-Type": f"multipart/related; boundary={boundary}",
             "Content-Length": str(len(start) + len(value) + len(end)),
         }
-        query = {"fields": "generation", "uploadType": "multipart"} | ({"ifGenerationMatch": "0"} if exclusive else {})
+        query = {"fields": "md5Hash", "uploadType": "multipart"} | ({"ifGenerationMatch": "0"} if exclusive else {})
         path = f"/upload/storage/v1/b/{self._bucket}/o"
         try:
-            await self._ask("POST", path, query, _pieces(start, value, end), headers)
+            answer = json.loads(await self._ask("POST", path, query, _pieces(start, value, end), headers))
         except _AnswerError as error:
             if error.status == 404:
                 raise BucketNotFoundError(self._bucket) from error
+            if error.status == 400 and "MD5" in error.text:
+                raise DamagedUploadError from error
             raise
+        if answer.get("md5Hash", digest) != digest:
+            raise DamagedUploadError
 
     async def remove(self, name: str) -> None:
         """Remove *name*."""

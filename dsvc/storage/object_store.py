@@ -32,7 +32,7 @@ from dsvc.storage.faults import Fault, FaultKind, ReadOnlyRemoteError
 from dsvc.storage.retry import Clock, FaultError, RetryPolicy, retrying
 from dsvc.storage.settings import Settings
 
-__all__ = ["CONCURRENCY", "Driver", "ObjectStore", "Page"]
+__all__ = ["CONCURRENCY", "DamagedUploadError", "Driver", "ObjectStore", "Page"]
 
 Buffer = bytes | bytearray | memoryview
 Page = tuple[list[tuple[str, int]], str | None]
@@ -49,6 +49,10 @@ _NOTHING_DONE: Final = (FaultKind.FINAL, FaultKind.UNREACHED, FaultKind.ABSENT)
 _HARMLESS: Final = frozenset({FaultKind.BUSY, FaultKind.UNREACHED})
 
 
+class DamagedUploadError(Exception):
+    """The store says that it got other bytes than were sent."""
+
+
 class Driver(Protocol):
     """One kind of store. No method tries again, and each is one request; a large value may take several.
 
@@ -62,7 +66,14 @@ class Driver(Protocol):
         """Return the length of *name*."""
 
     async def put(self, name: str, value: Buffer, *, exclusive: bool) -> None:
-        """Store *value* as *name*, if *exclusive* in one request that fails if something is there."""
+        """Store *value* as *name*, if *exclusive* in one request that fails if something is there.
+
+        A digest goes along, by which the store can refuse what was damaged on the way; and where it answers with one,
+        that is compared.
+
+        Raises:
+            DamagedUploadError: It has something else now, or has refused that.
+        """
 
     async def remove(self, name: str) -> None:
         """Remove *name*, whether it is there or not."""
@@ -219,6 +230,9 @@ class ObjectStore:
     def _sort(self, error: Exception) -> Fault | None:
         if isinstance(error, DsvcError):
             return Fault(FaultKind.FINAL, error)
+        if isinstance(error, DamagedUploadError):
+            message = f"{self.address} got other bytes than were sent, again and again"
+            return Fault(FaultKind.LOST, StorageError(message))
         fault = self._driver.sort(error)
         self._answered = self._answered or (fault is not None and fault.kind not in _SILENCE)
         return fault

@@ -6,7 +6,8 @@ s3fs's would try again by themselves, look around before they read, and hide whi
 
 import asyncio
 import hashlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from dsvc.errors import StorageError
 from dsvc.storage.faults import CredentialsRefusedError, Fault, FaultKind, NoCredentialsError
 from dsvc.storage.http_connection import connection_fault
 from dsvc.storage.http_faults import http_fault
-from dsvc.storage.object_store import CONCURRENCY, ObjectStore, Page
+from dsvc.storage.object_store import CONCURRENCY, DamagedUploadError, ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
 from dsvc.storage.value_reader import ValueReader
@@ -58,6 +59,7 @@ _LARGE: Final = 1024 * 1024
 _SINGLE: Final = 96 * 1024 * 1024
 _PART: Final = 16 * 1024 * 1024
 _PARTS_IN_FLIGHT: Final = 4
+_MD5_LENGTH: Final = 16
 _AWS: Final = ("amazonaws.com", "amazonaws.com.cn")
 
 
@@ -71,6 +73,7 @@ class S3Driver:
         self._client: Any = None
         self._opening = asyncio.Lock()
         self._has_written = False
+        self._tags_are_digests = True
         self._system = self._make_system(path_style=settings.endpoint is not None)
 
     def _make_system(self, *, path_style: bool, session: object = None) -> s3fs.S3FileSystem:
@@ -147,17 +150,22 @@ class S3Driver:
         if len(value) > _SINGLE and not exclusive:
             await self._put_parts(client, name, value)
             return
-        condition = {"IfNoneMatch": "*"} if exclusive else {}
-        await client.put_object(
+        condition, digest = {"IfNoneMatch": "*"} if exclusive else {}, await _md5(value)
+        answer = await client.put_object(
             Bucket=self._bucket,
             Key=name,
             Body=ValueReader(value) if len(value) > _LARGE else bytes(value),
             ContentLength=len(value),
-            ContentMD5=await _md5(value),
+            ContentMD5=digest,
             **condition,
             **self._storage_class(),
         )
         self._has_written = True
+        if self._tags_are_digests and not _agrees(answer, digest):
+            # Most stores call by its MD5 what they do not encrypt; perhaps this one does not.
+            if await self.get(name, 0, None) != value:
+                raise DamagedUploadError
+            self._tags_are_digests = False
 
     def _storage_class(self) -> dict[str, str]:
         return {"StorageClass": self._settings.storage_class} if self._settings.storage_class else {}
@@ -231,6 +239,13 @@ class S3Driver:
     def _where(self) -> str:
         endpoint = self._client.meta.endpoint_url if self._client is not None else None
         return f"{self._address} ({endpoint})" if endpoint else self._address
+
+
+def _agrees(answer: Mapping[str, Any], digest: str) -> bool:
+    """Tell whether an *answer* says nothing else of what was stored than *digest*."""
+    tag = str(answer.get("ETag", "")).strip('"').lower()
+    is_digest = len(tag) == 2 * _MD5_LENGTH and "aws:kms" not in str(answer.get("ServerSideEncryption", ""))
+    return not is_digest or tag == b64decode(digest).hex()
 
 
 def _range(start: int, length: int | None) -> str:

@@ -12,12 +12,19 @@ from typing import Literal
 
 __all__ = ["Action", "FaultProxy", "Rule"]
 
-Action = Literal["status", "reset", "cut request", "lost", "cut response", "stall", "hang", "corrupt"]
+Action = Literal[
+    "status", "reset", "cut request", "lost", "cut response", "stall", "hang", "corrupt", "corrupt request",
+    "retag",
+]  # fmt: skip
 
 
 @dataclass
 class Rule:
-    """What to do with the requests whose "METHOD PATH" matches: pass *skip* of them, then act on *times*."""
+    """What to do with the requests whose "METHOD PATH" matches: pass *skip* of them, then act on *times*.
+
+    A body is corrupted *unseen* if no digest goes along by which the server could tell; to "retag" is to answer with
+    another ETag, as of something encrypted.
+    """
 
     action: Action
     pattern: str = ""
@@ -25,6 +32,7 @@ class Rule:
     times: int = 1
     status: int = 503
     code: str = "SlowDown"
+    unseen: bool = False
 
     def takes(self, line: str) -> bool:
         if self.times == 0 or not re.search(self.pattern, line):
@@ -144,15 +152,27 @@ class FaultProxy:
             await asyncio.Event().wait()
         if rule.action == "cut request":
             await self._forward(request, only=len(request.body) // 2)
+        elif rule.action == "corrupt request":
+            kept = [header for header in request.headers if not (rule.unseen and header[0].lower() == "content-md5")]
+            answer = await self._forward(_Message(request.first, kept, _changed(request.body)))
+            writer.write(answer.head() + answer.body)
+            await writer.drain()
+            return
+        elif rule.action == "retag":
+            answer = await self._forward(request)
+            answer.headers = [
+                (key, '"' + "0" * 32 + '"' if key.lower() == "etag" else value) for key, value in answer.headers
+            ]
+            writer.write(answer.head() + answer.body)
+            await writer.drain()
+            return
         elif rule.action == "stall":
             await self._forward(request)
             await asyncio.Event().wait()
         elif rule.action in ("lost", "cut response", "corrupt"):
             answer = await self._forward(request)
             if rule.action == "corrupt":
-                middle = len(answer.body) // 2
-                changed = bytes([answer.body[middle] ^ 1])
-                writer.write(answer.head() + answer.body[:middle] + changed + answer.body[middle + 1 :])
+                writer.write(answer.head() + _changed(answer.body))
                 await writer.drain()
                 return
             if rule.action == "cut response":
@@ -176,6 +196,11 @@ async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
+
+
+def _changed(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
 
 
 def _break(writer: asyncio.StreamWriter) -> None:
