@@ -27,6 +27,7 @@ from dsvc.errors import NoSpaceError, StorageError
 from dsvc.history.needs import bring_entries
 from dsvc.history.revisions import resolve
 from dsvc.history.tree import Tree
+from dsvc.log.refs import HEADS
 from dsvc.model.ids import ObjectId
 from dsvc.transport.address import redact
 from dsvc.transport.data import bring_all
@@ -197,7 +198,9 @@ def fetch_from(
             fetched, other = _fetch(worktree, other, refspecs, options)
     except FetchRejectedError as error:
         _report(error.exchange, other, options, verbose=verbose, json=json)
-        raise Failure(str(error), code=rejection_code(error.exchange), hint=_TAKE_THEIRS) from error
+        is_branch = any(update.target.startswith(HEADS) for update in error.exchange.rejected)
+        advice = "to take the remote's, run the same with `--force`" if is_branch else _TAKE_THEIRS
+        raise Failure(str(error), code=rejection_code(error.exchange), hint=advice) from error
     _report(fetched, other, options, verbose=verbose, json=json)
     if fetched.rejected:
         console.warn("tags here are other versions than those of the same names there, and stay")

@@ -52,12 +52,13 @@ class Upstream(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where HEAD is. *branch* is None when detached, *commit* before the first."""
+    """Where HEAD is. *branch* is None when detached, *commit* before the first. *is_sparse* tells of files left out."""
 
     branch: str | None
     commit: ObjectId | None
     upstream: Upstream | None
     session: Session
+    is_sparse: bool = False
 
 
 class Others(NamedTuple):
@@ -94,7 +95,7 @@ def read_place(worktree: Worktree, state: State) -> Place:
         ref = state.refs.get(f"refs/remotes/{name}")
         if ref is not None:
             upstream = Upstream(name, *_distance(worktree, commit_id, ObjectId.from_hex(ref.value)))
-    return Place(branch, commit_id, upstream, session)
+    return Place(branch, commit_id, upstream, session, bool(worktree.sparse))
 
 
 def _distance(worktree: Worktree, ours: ObjectId, theirs: ObjectId) -> tuple[int | None, int | None]:
@@ -189,6 +190,10 @@ def _head_lines(place: Place, *, conflicts: int) -> Iterator[str]:
         yield f"HEAD detached at {place.commit.short}"
     if place.upstream is not None:
         yield from _upstream_lines(place.upstream)
+        yield ""
+    if place.is_sparse:
+        yield "This worktree is sparse: it has only some of the files."
+        yield '  (use "dsvc sparse" to see which)'
         yield ""
     if place.session.switching is not None:
         name = place.session.switching.to_head.removeprefix(BRANCHES)

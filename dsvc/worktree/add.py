@@ -126,7 +126,7 @@ class Selecting:
     """
 
     def __init__(self, root: bytes, cache: StatCache, what: What, sparse: SparseSet = EVERYTHING) -> None:
-        sparse.refuse_outside(word for word in what.pathspec.words if word not in what.pathspec.patterns)
+        sparse.refuse_outside(what.pathspec.named)
         self._root = root
         self._sparse = sparse
         self._what = what

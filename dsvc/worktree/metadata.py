@@ -148,8 +148,10 @@ def change_meta_of_files(
         PathspecError: A word matches nothing that is staged.
         MetadataTooLargeError, UnsayableError: It cannot be kept.
         SwitchInterruptedError: A checkout was cut short.
+        OutsideSparseError: Files are named that a sparse worktree leaves out.
     """
     refuse_interrupted(worktree.session(state))
+    worktree.sparse.refuse_outside(pathspec.named)
     cache = staged_cache(worktree, state)
     found: list[tuple[Entry, bytes]] = []
     for folder in pathspec.folders:

@@ -32,6 +32,11 @@ class Pathspec:
         return bool(self.words)
 
     @property
+    def named(self) -> list[bytes]:
+        """The words that are paths, not patterns."""
+        return [word for word in self.words if word in self._named]
+
+    @property
     def folders(self) -> tuple[bytes, ...]:
         """Where to look: disjoint paths that hold every match, in the order of the keys."""
         if self.patterns or not self.words:

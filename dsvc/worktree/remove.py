@@ -63,7 +63,7 @@ def plan_removal(
         OutsideSparseError: Files are named that a sparse worktree leaves out.
     """
     refuse_interrupted(worktree.session(state))
-    worktree.sparse.refuse_outside(word for word in pathspec.words if word not in pathspec.patterns)
+    worktree.sparse.refuse_outside(pathspec.named)
     root = worktree.root_bytes
     removal = Removal()
     checked: list[tuple[Row, Found]] = []

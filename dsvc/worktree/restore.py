@@ -71,7 +71,7 @@ def restore(
     moves: list[Change] = []
     found: dict[bytes, Found] = {}
     if files:
-        worktree.sparse.refuse_outside(word for word in pathspec.words if word not in pathspec.patterns)
+        worktree.sparse.refuse_outside(pathspec.named)
         inside = [change for change in changes if worktree.sparse.covers(change.path)]
         moves, found = _plan(worktree, state, pathspec, inside)
         in_the_way = files_in_the_way(worktree, moves, found)
