@@ -187,6 +187,21 @@ def test_datasets_that_share_nothing_are_joined_where_that_is_asked(parted: Work
     assert read_files(parted.root) == {**OURS, b"a": b"other", b"z": b"z"}
 
 
+def test_a_new_dataset_can_be_what_others_come_to(parted: Worktree) -> None:
+    switch_to_orphan(parted, "validation")
+    commit_all(parted, {b"v": b"v"})
+    switch_to_orphan(parted, "all")
+
+    with pytest.raises(ManyHeadsConflictError):
+        merge_of(parted, "main", "topic", options=MergeOptions(allow_unrelated=True))
+    options = MergeOptions(allow_unrelated=True, strategy=Strategy.LAST_WINS)
+    merge_of(parted, "main", "topic", "validation", options=options)
+
+    heads = [tip(parted, name).commit for name in ("main", "topic", "validation")]
+    assert parted.commit_of(head(parted)).parents == heads
+    assert read_files(parted.root) == {**OURS, **THEIRS, b"v": b"v"}
+
+
 def test_a_squashed_merge_is_staged_and_has_no_second_parent(parted: Worktree) -> None:
     old = head(parted)
     merged = merge_of(parted, "topic", options=MergeOptions(squashed=True, strategy=Strategy.OURS))

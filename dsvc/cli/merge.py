@@ -91,6 +91,7 @@ def command(
         $ dsvc merge topic
         $ dsvc merge --no-ff -m "The labels of July" labels/july
         $ dsvc merge -X last-wins train validation test
+        $ dsvc switch --orphan all && dsvc merge --allow-unrelated-histories train test
         $ dsvc merge --abort
 
     Exit status:
@@ -112,12 +113,16 @@ def command(
     if abort_:
         with progress_bar() as progress:
             head = abort(worktree, workers=work, progress=progress)
-        if head is not None:
+        if json:
+            console.out_json({"kind": "merge", "result": "aborted", "new": None if head is None else head.hex()})
+        elif head is not None:
             console.say(f"HEAD is at {head.short} {worktree.commit_of(head).subject}")
         return
     if continue_:
         made = conclude(worktree, given)
-        if made is not None:
+        if json:
+            console.out_json({"kind": "merge", "result": "merged", "new": None if made is None else made.id.hex()})
+        elif made is not None:
             tell_commit(worktree, made.id)
         return
     if not revisions:

@@ -43,7 +43,7 @@ def command(
     something else is done: what was taken back then stays in `dsvc reflog`, and is out of reach of
     `--redo`.
 
-    Files follow where the operation took them along: for `switch`, `checkout`, `reset --hard` and `pull`
+    Files follow where the operation took them along: for `switch`, `merge`, `reset --hard` and the like
     they become what they were, as in a switch, and nothing is done if local changes would be lost.
     After `rm` and `mv`, files that were not touched since come back. After an `add` or a `commit`, the
     files stay as they are. What was never staged cannot come back: edits that `reset --hard` or

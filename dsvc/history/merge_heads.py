@@ -69,7 +69,7 @@ class UnrelatedHistoriesError(RefusedError):
 
 
 class ManyHeadsConflictError(ConflictError):
-    """Of more than two heads, two are in conflict."""
+    """Of several heads that become one commit at once, two are in conflict."""
 
     def __init__(self, name: str, conflicts: Sequence[Conflict]) -> None:
         shown = "".join(f"\n\t{quote_path(one.path)}" for one in conflicts[:_SHOWN])
@@ -99,12 +99,13 @@ def join_heads(
     *,
     strategy: Strategy | None = None,
     allow_unrelated: bool = False,
+    allow_conflicts: bool = False,
 ) -> Joined:
     """Merge *theirs* into *ours*; all that is new is written to *objects*.
 
     Raises:
         UnrelatedHistoriesError: One shares no history with those before, and that is not allowed.
-        ManyHeadsConflictError: There are several, and one is in conflict with those before.
+        ManyHeadsConflictError: One is in conflict with those before, and that is not allowed.
     """
     tree = Tree(objects, commits.get(ours.commit).tree)
     conflicts: list[Conflict] = []
@@ -121,7 +122,7 @@ def join_heads(
             continue
         names = (ours.name.encode(), head.name.encode())
         merged = merge_trees(base or Tree(objects), tree, other, favour=side, names=names, merge_files=merge_files)
-        if merged.conflicts and len(theirs) > 1:
+        if merged.conflicts and not allow_conflicts:
             raise ManyHeadsConflictError(head.name, merged.conflicts)
         tree, conflicts = tree.apply(objects, merged.edits), merged.conflicts
     return Joined(tree, conflicts)

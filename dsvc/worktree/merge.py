@@ -59,6 +59,13 @@ class NothingUnfinishedError(NotFoundError):
         self.verb = verb
 
 
+class UnbornBranchError(ConflictError):
+    """There is no commit that something could be staged against."""
+
+    def __init__(self) -> None:
+        super().__init__("the current branch has no commit yet, so what is merged into it has to be committed")
+
+
 class FastForward(Enum):
     """Whether a branch that is merely behind is moved forward, without a commit."""
 
@@ -108,6 +115,8 @@ def merge(
 ) -> MergeResult:
     """Merge *heads* into the current branch or the detached HEAD, and commit that with *message*.
 
+    A branch without a commit becomes what *heads* come to.
+
     Edited files that the merge does not touch stay edited. With conflicts nothing is committed: the files are ours
     where both sides have one, and the session remembers the rest.
 
@@ -117,6 +126,7 @@ def merge(
         LocalChangesError: Files would be overwritten.
         DivergedError: FastForward.ONLY, and that is not enough.
         UnrelatedHistoriesError, ManyHeadsConflictError: As in `join_heads`.
+        UnbornBranchError: There is no commit yet, and none is to be made of several heads.
     In each case nothing is changed.
     """
     state = worktree.store.state()
@@ -128,11 +138,14 @@ def merge(
     if not news and old is not None:
         return MergeResult(Result.UP_TO_DATE, old, old)
     first = news[0]
-    is_behind = old is None or (len(news) == 1 and is_ancestor(commits, old, first.commit))
-    if old is None or (is_behind and options.fast_forward is not FastForward.NEVER and not options.squashed):
+    is_forward = options.fast_forward is not FastForward.NEVER and not options.squashed
+    if len(news) == 1 and (old is None or (is_forward and is_ancestor(commits, old, first.commit))):
         changed = move_forward(worktree, session, old, first.commit, workers=workers, progress=progress)
         return MergeResult(Result.FAST_FORWARD, old, first.commit, changed)
-    if options.fast_forward is FastForward.ONLY:
+    if old is None:
+        if not options.commits or options.squashed:
+            raise UnbornBranchError
+    elif options.fast_forward is FastForward.ONLY:
         mine = short_name(session.branch or "HEAD")
         raise DivergedError(mine, first.name, *ahead_behind(commits, old, first.commit))
     refuse_staged(worktree, state)
@@ -168,7 +181,7 @@ def move_forward(
 def _join(
     worktree: Worktree,
     state: State,
-    old: ObjectId,
+    old: ObjectId | None,
     heads: Sequence[Head],
     *,
     message: str,
@@ -176,33 +189,32 @@ def _join(
     workers: Workers,
     progress: Progress,
 ) -> MergeResult:
-    outcome = Outcome(worktree, state)
-    commits = Commits(outcome.objects)
-    joined = join_heads(
-        commits,
-        outcome.objects,
-        Head(old, "HEAD"),
-        heads,
-        strategy=options.strategy,
-        allow_unrelated=options.allow_unrelated,
-    )
-    merged = [] if options.squashed else [head.commit for head in heads]
-    made = new_commit(
-        worktree.store.context,
-        joined.tree,
-        [old, *merged],
-        message,
-        metadata=merged_metadata(commits, old, [head.commit for head in heads]),
-    )
-    if options.commits and merged and not joined.conflicts:
-        new = outcome.write_commit(made)
-        changed = outcome.finish(joined.tree, new, workers=workers, progress=progress)
-        return MergeResult(Result.MERGED, old, new, changed)
-    changed = outcome.stop(
-        joined.tree, joined.conflicts, old, draft=made, merge=merged, workers=workers, progress=progress
-    )
-    result = Result.CONFLICT if joined.conflicts else Result.STAGED
-    return MergeResult(result, old, old, changed, joined.conflicts)
+    with Outcome(worktree, state) as outcome:
+        commits = Commits(outcome.objects)
+        ours, *others = heads if old is None else [Head(old, "HEAD"), *heads]
+        joined = join_heads(
+            commits,
+            outcome.objects,
+            ours,
+            others,
+            strategy=options.strategy,
+            allow_unrelated=options.allow_unrelated,
+            # Only what is there can be the version of ours that somebody decides against.
+            allow_conflicts=old is not None and len(heads) == 1,
+        )
+        merged = [] if options.squashed else [head.commit for head in heads]
+        parents = merged if old is None else [old, *merged]
+        metadata = merged_metadata(commits, ours.commit, [head.commit for head in others])
+        made = new_commit(worktree.store.context, joined.tree, parents, message, metadata=metadata)
+        if old is None or (options.commits and merged and not joined.conflicts):
+            new = outcome.write_commit(made)
+            changed = outcome.finish(joined.tree, new, workers=workers, progress=progress)
+            return MergeResult(Result.MERGED, old, new, changed)
+        changed = outcome.stop(
+            joined.tree, joined.conflicts, old, draft=made, merge=merged, workers=workers, progress=progress
+        )
+        result = Result.CONFLICT if joined.conflicts else Result.STAGED
+        return MergeResult(result, old, old, changed, joined.conflicts)
 
 
 def begin_again(

@@ -4,6 +4,8 @@ All that is new is stored before anything is changed; then the files follow, as 
 """
 
 from collections.abc import Collection, Sequence
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -64,13 +66,25 @@ def refuse_staged(worktree: Worktree, state: State) -> None:
 
 
 class Outcome:
-    """What is to be in *worktree* instead of what was staged in *state*, and what is written for that."""
+    """What is to be in *worktree* instead of what was staged in *state*, and what is written for that.
+
+    Leaving the block by an error gives up what was written.
+    """
 
     def __init__(self, worktree: Worktree, state: State) -> None:
         self.worktree = worktree
         self.state = state
         self.objects = Overlay(worktree.store.objects, worktree.store.writer())
         self.session = worktree.session(state)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.objects.discard()
 
     def write_commit(self, commit: Commit) -> ObjectId:
         """Write *commit* and return its id."""

@@ -18,7 +18,6 @@ from dsvc.history.merge_heads import Strategy
 from dsvc.history.metadata import inherited, replayed_metadata
 from dsvc.history.tree import Tree
 from dsvc.history.walk import is_ancestor, walk
-from dsvc.log.state import State
 from dsvc.model.commit import Commit
 from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
@@ -128,11 +127,12 @@ def replay(
         refuse_staged(worktree, state)
     strategy = None if options.strategy is None else options.strategy.value
     series = Series(verb, "", head.hex(), mainline=options.mainline, signed=options.signed, strategy=strategy)
-    run = _Replay(worktree, state, series, commit_ids)
-    run.check_mainlines()
-    if not options.commits:
-        return run.stage(head, workers=workers, progress=progress)
-    return run.go(head, workers=workers, progress=progress)
+    with Outcome(worktree, state) as outcome:
+        run = _Replay(outcome, series, commit_ids)
+        run.check_mainlines()
+        if not options.commits:
+            return run.stage(head, workers=workers, progress=progress)
+        return run.go(head, workers=workers, progress=progress)
 
 
 def rebase(
@@ -165,8 +165,8 @@ def rebase(
     todo = [visit.id for visit in reversed(visits) if len(visit.commit.parents) < 2]
     strategy = None if options.strategy is None else options.strategy.value
     series = Series("rebase", "", head.hex(), branch=session.branch, strategy=strategy)
-    run = _Replay(worktree, state, series, todo)
-    return run.go(onto, workers=workers, progress=progress)
+    with Outcome(worktree, state) as outcome:
+        return _Replay(outcome, series, todo).go(onto, workers=workers, progress=progress)
 
 
 def go_on(
@@ -209,22 +209,21 @@ def go_on(
         refuse_staged(worktree, state)
     if draft is not None:
         series = msgspec.structs.replace(series, done=series.done + 1)
-    run = _Replay(worktree, state, series, list(map(ObjectId, todo)))
-    done = run.go(head, given_up=given_up, workers=workers, progress=progress)
+    with Outcome(worktree, state) as outcome:
+        run = _Replay(outcome, series, list(map(ObjectId, todo)))
+        done = run.go(head, given_up=given_up, workers=workers, progress=progress)
     return msgspec.structs.replace(done, made=[*made, *done.made], skipped=[*skipped, *done.skipped])
 
 
 class _Replay:
     """One run over what is left of a series."""
 
-    def __init__(self, worktree: Worktree, state: State, series: Series, todo: Sequence[ObjectId]) -> None:
-        self._worktree = worktree
-        self._outcome = Outcome(worktree, state)
-        self._commits = Commits(self._outcome.objects)
+    def __init__(self, outcome: Outcome, series: Series, todo: Sequence[ObjectId]) -> None:
+        self._outcome = outcome
+        self._commits = Commits(outcome.objects)
         self._series = series
         self._todo = todo
-        self._conflicts: list[Conflict] = []
-        if series.branch is not None and state.value(series.branch) != series.origin:
+        if series.branch is not None and outcome.state.value(series.branch) != series.origin:
             raise HeadMovedError(series.branch)
 
     def check_mainlines(self) -> None:
@@ -276,7 +275,7 @@ class _Replay:
     def stage(self, head: ObjectId, *, workers: Workers, progress: Progress) -> Replayed:
         """Apply everything to what is staged, and stage the result."""
         outcome = self._outcome
-        tree = Tree(outcome.objects, self._worktree.staged_tree(outcome.state).root)
+        tree = Tree(outcome.objects, outcome.worktree.staged_tree(outcome.state).root)
         for one in self._todo:
             tree, conflicts = self._apply(tree, one)
             if conflicts:
@@ -309,7 +308,7 @@ class _Replay:
     def _draft(self, tree: Tree, head: ObjectId, one: ObjectId) -> Commit:
         picked = self._commits.get(one)
         metadata = replayed_metadata(self._commits.get(head), *self._sides(one))
-        context = self._worktree.store.context
+        context = self._outcome.worktree.store.context
         if self._series.verb == "revert":
             return new_commit(context, tree, [head], self._reverting(one, picked), metadata=metadata)
         message = picked.message
