@@ -54,13 +54,13 @@ def restore(
     Raises:
         PathspecError: A word matches nothing, staged or in *source*.
         OutsideSparseError: Files are named that a sparse worktree leaves out.
-        UnmergedPathsError: A path is in conflict, and is not to be staged.
+        UnmergedPathsError: A path is in conflict, and should be as it is staged, which is not decided.
         LocalChangesError: A file that is not tracked is where a folder must be, or the other way round.
         PathConflictError: A path would be staged below a file.
     """
     index = worktree.staged_tree(state)
     _check_words(index, source, pathspec)
-    if not staged:
+    if not staged and source.root == index.root:
         refuse_unmerged(worktree.store.objects, worktree.session(state), pathspec)
     changes = [
         change
