@@ -397,6 +397,16 @@ def test_what_an_earlier_get_has_put_there_stays(scene: Scene) -> None:
     } == {"a.csv", "new", "file", "run"}
 
 
+def test_what_only_a_hash_shows_is_found_in_a_folder_of_ones_own_too(scene: Scene) -> None:
+    out = scene.get("main", "--to", "../out")
+    before = (out / "data/large").stat()
+    edit(out / "data/large", b"?")
+    os.utime(out / "data/large", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert "\n\tdata/large\n" in scene.run("get", "main", "--to", out, "--verify", code=5).stderr
+    assert read_files(scene.get("main", "--to", out, "--verify", "--overwrite")) == SECOND
+
+
 def test_other_things_in_the_folder_are_named_and_left_alone(scene: Scene) -> None:
     out = scene.get("main", "--to", "../out")
     (out / "a.csv").write_bytes(b"mine")

@@ -162,7 +162,7 @@ def command(
                     got = stack.enter_context(get(means, wanted, verify=verify))
                     shown = _Shown(got.path, got.record.files, got.record.size, got.was_there, got.lease)
                 else:
-                    placed = _get_to(means, wanted, to, linked=link, overwrite=overwrite)
+                    placed = _get_to(means, wanted, to, linked=link, overwrite=overwrite, verify=verify)
                     folder = Path(os.path.normpath(Path.cwd() / to))
                     shown = _Shown(folder, placed.files, placed.size, placed.was_there, None)
         if to is not None and link and not placed.linked:
@@ -195,9 +195,9 @@ def _named(paths: tuple[bytes, ...], file: Path, *, null: bool) -> tuple[bytes, 
     return named
 
 
-def _get_to(means: Means, wanted: Wanted, folder: Path, *, linked: bool, overwrite: bool) -> Placed:
+def _get_to(means: Means, wanted: Wanted, folder: Path, *, linked: bool, overwrite: bool, verify: bool) -> Placed:
     try:
-        return get_to(means, wanted, folder, linked=linked, overwrite=overwrite)
+        return get_to(means, wanted, folder, linked=linked, overwrite=overwrite, verify=verify)
     except BaseException:
         if has_begun(folder):
             console.hint(f"what has come is kept in {quote_path(os.fsencode(folder))}: run the same again to go on")

@@ -45,6 +45,8 @@ from dsvc.worktree.worktree import Worktree
 __all__ = ["RemoteSource", "RepositorySource", "Source", "UnknownOfflineError", "Version", "open_remote_source"]
 
 _FULL_ID: Final = re.compile(r"[0-9a-f]{64}")
+# Within so many microseconds it is not worth a write that somebody has asked again.
+_SOON: Final = 600_000_000
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -265,6 +267,11 @@ class RemoteSource:
     def _remember(self, version: Version) -> None:
         with self._cache.only_one(self._key):
             known = self._known()
+            before = known.get(version.name)
+            if before is not None and version.seen - before.seen < _SOON:
+                before = msgspec.structs.replace(before, seen=version.seen)
+            if before == version:
+                return
             known[version.name] = version
             self._cache.values.write(f"stores/{self._key}/versions.json", msgspec.json.encode(known))
 

@@ -60,12 +60,21 @@ class Placed(msgspec.Struct, frozen=True):
     linked: bool
 
 
-def get_to(means: Means, wanted: Wanted, target: Path, *, linked: bool = False, overwrite: bool = False) -> Placed:
+def get_to(
+    means: Means,
+    wanted: Wanted,
+    target: Path,
+    *,
+    linked: bool = False,
+    overwrite: bool = False,
+    verify: bool = False,
+) -> Placed:
     """Let the folder *target* hold what is *wanted*, and nothing else.
 
     If *linked*, its files are read-only links to the cache, where that can be: on one filesystem, and not for root,
     whom read-only files do not stop. Else they are writable, and share nothing that an edit could reach. What an
-    earlier call, perhaps one that was cut short, has put there stays. With *overwrite*, other things make way.
+    earlier call, perhaps one that was cut short, has put there stays; with *verify*, it is hashed. With *overwrite*,
+    other things make way.
 
     Raises:
         OccupiedError: There are other things, and nothing was changed.
@@ -80,7 +89,7 @@ def get_to(means: Means, wanted: Wanted, target: Path, *, linked: bool = False, 
 
     root = wanted.version.tree
     with _locked(target), with_links(means, root, known, is_there=is_there) as entries:
-        place = _Place(target, entries, staging=f"{_STAGING}{wanted.tree_id[:16]}")
+        place = _Place(target, entries, verify=verify, staging=f"{_STAGING}{wanted.tree_id[:16]}")
         if place.occupied and not overwrite:
             raise OccupiedError(target, place.occupied)
         linked = linked and _can_link(means.cache, target)
@@ -135,14 +144,14 @@ def _can_link(cache: UserCache, target: Path) -> bool:
 class _Place:
     """The folder *target*, compared with *entries*: *occupied* are the paths that have to make way."""
 
-    def __init__(self, target: Path, entries: Sequence[Entry], *, staging: str) -> None:
+    def __init__(self, target: Path, entries: Sequence[Entry], *, verify: bool, staging: str) -> None:
         self._target = target
         self._staging = target / staging
         root = os.fsencode(target)
         there = {os.fsencode(path.name) for path in target.iterdir()}
         self._here = [entry for entry in entries if _top(entry) in there]
         self._coming = [entry for entry in entries if _top(entry) not in there]
-        found = inspect(root, self._here, sealed=False)
+        found = inspect(root, self._here, content=verify, sealed=False)
         # Whoever has only touched a file has not changed it.
         wrong = inspect(root, found.wrong, content=True, names=False).wrong
         extra = [path for path in found.extra if not path.startswith(os.fsencode(_STAGING))]
