@@ -1,6 +1,7 @@
 """dsvc dataset, and what is said of datasets on its way between stores."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from dsvc.transport.fetch import fetch
 from tests.crash_support import Ended, fast_folder, run_forked, warm_up
 from tests.history_support import move_refs
 from tests.transport_support import commit, make_context, make_store, make_tag, push_refs, remote_of
+from tests.worktree_support import make_worktree
 
 
 @pytest.fixture
@@ -116,6 +118,18 @@ class TestTravel:
 
         assert read_info(store.state(), "data") == DatasetInfo(5, "ben's")
         assert not fsck(store).is_damaged
+
+    def test_a_bundle_has_it_too(self, store: Store, tmp_path: Path) -> None:
+        commit(store, {b"a": b"1"}, branch="data")
+        say(store, "data", time=1, description="words")
+        worktree = make_worktree(tmp_path / "ben")
+        (tmp_path / "ada").mkdir()
+        shutil.copytree(store.files.root, tmp_path / "ada" / ".dsvc" / "store")
+        dsvc(tmp_path / "ada", "bundle", "create", "-q", "../a.bundle", "data")
+
+        dsvc(worktree.root, "bundle", "apply", "-q", "../a.bundle")
+
+        assert read_info(worktree.store.state(), "data") == DatasetInfo(1, "words")
 
     def test_an_old_name_goes_along_with_the_new_one(self, store: Store, tmp_path: Path) -> None:
         there = MemoryBackend()

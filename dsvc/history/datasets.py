@@ -5,7 +5,7 @@ as on a remote. A dataset that was renamed leaves its old name as one that leads
 versions that were published under it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -24,6 +24,7 @@ __all__ = [
     "dataset_name",
     "family",
     "info_change",
+    "infos_of",
     "later_infos",
     "read_info",
 ]
@@ -128,6 +129,11 @@ def later_infos(state: State, other: State, wanted: Callable[[str], bool] = lamb
         if there is not None and (here is None or (here.time, old or "") < (there.time, new or "")):
             changes.append(RefChange(ref, old, new))
     return changes
+
+
+def infos_of(state: State, other: State, branches: Collection[str]) -> list[RefChange]:
+    """Return the changes that bring to *state* what *other* says of the datasets *branches*, by any of their names."""
+    return later_infos(state, other, lambda name: name in branches or current_name(other, name) in branches)
 
 
 def _refs(state: State) -> list[str]:

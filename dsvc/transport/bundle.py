@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from dsvc.errors import NotFoundError
 from dsvc.history.commits import Commits
+from dsvc.history.datasets import infos_of
 from dsvc.history.store import Store
 from dsvc.log.entry import RefChange
 from dsvc.log.log import Log
@@ -141,6 +142,8 @@ def _changes(state: State, refs: Mapping[str, ObjectId], head: str | None) -> li
     changes = [
         RefChange(ref, None, value.hex(), publish=state.refs[ref].published) for ref, value in sorted(refs.items())
     ]
+    branches = {ref.removeprefix(HEADS) for ref in refs if ref.startswith(HEADS)}
+    changes += infos_of(State.empty(""), state, branches)
     if head is not None and head in refs:
         changes.append(RefChange(SESSION_REF, None, Session(head).encode()))
     return changes

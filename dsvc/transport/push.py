@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from dsvc.errors import ConflictError, NotFoundError, RefusedError
-from dsvc.history.datasets import current_name, later_infos
+from dsvc.history.datasets import infos_of
 from dsvc.history.head import Head
 from dsvc.history.revisions import resolve
 from dsvc.history.store import CollectedError, Store
@@ -347,9 +347,8 @@ def _attempt(
 
 def _words(local: Store, now: State, updates: Sequence[RefUpdate]) -> list[RefChange]:
     """Return the changes that tell the remote what is said here of the datasets that go there."""
-    here = local.log.last()
     branches = {one.target.removeprefix(HEADS) for one in updates if one.target.startswith(HEADS) and one.new}
-    return later_infos(now, here, lambda name: name in branches or current_name(here, name) in branches)
+    return infos_of(now, local.log.last(), branches)
 
 
 def _prepare(local: Store, there: Store, state: State, tips: Sequence[ObjectId], progress: Progress) -> Preparation:
