@@ -15,7 +15,7 @@ from dsvc.worktree.checkout import SessionChangedError
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.restore import restore
 from dsvc.worktree.sparse import set_sparse
-from dsvc.worktree.sparse_set import EVERYTHING
+from dsvc.worktree.sparse_set import EVERYTHING, SparseSetChangedError
 from dsvc.worktree.status import read_status
 from dsvc.worktree.worktree import Worktree
 from tests.forked import Desk, desk
@@ -240,12 +240,27 @@ def test_a_change_meanwhile_stops_the_switch(tmp_path: Path) -> None:
     assert late.sparse == EVERYTHING
     set_sparse(worktree, [b"a"])
 
-    with pytest.raises(SessionChangedError):
+    with pytest.raises(SparseSetChangedError):
         check_out(late, first)
 
     assert read_files(worktree.root) == {b"a/one": b"other"}
     check_out(open_copy(worktree.root), first)
     assert read_files(worktree.root) == {b"a/one": b"1", b"a/two": b"2"}
+
+
+def test_files_that_go_meanwhile_are_not_staged_as_removed(tmp_path: Path) -> None:
+    worktree = make_worktree(tmp_path / "work")
+    made = commit_all(worktree, FILES)
+    late = open_copy(worktree.root)
+    assert late.sparse == EVERYTHING
+    set_sparse(worktree, [b"a"])
+
+    with pytest.raises(SparseSetChangedError):
+        add_all(late)
+
+    assert late.staged_tree(late.store.state()).root == tree_of(late, made).root
+    add_all(late)
+    assert late.staged_tree(late.store.state()).root == tree_of(late, made).root
 
 
 # A worktree that is sparse, and one that is not, in which the same is done.

@@ -28,7 +28,7 @@ from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.place import place
 from dsvc.worktree.scan import Found
 from dsvc.worktree.session import Session, Switch, SwitchInterruptedError, refuse_interrupted
-from dsvc.worktree.sparse_set import read_sparse_set
+from dsvc.worktree.sparse_set import SparseSetChangedError
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
 from dsvc.worktree.status import staged_cache
 from dsvc.worktree.workers import ALONE, Workers
@@ -141,7 +141,7 @@ def change_files(
     Raises:
         LocalChangesError: Something would be lost; nothing was changed.
         SwitchInterruptedError: An earlier checkout was cut short.
-        SessionChangedError: Another process was faster.
+        SessionChangedError, SparseSetChangedError: Another process was faster.
         NameCollisionError: Two paths of *wanted* are one here; nothing was changed.
     """
     session = worktree.session(state)
@@ -168,10 +168,11 @@ def change_files(
         journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others, final.unfinished)
         begun = msgspec.structs.replace(session, switching=journal)
         _replace_session(worktree, session, begun)
-        if read_sparse_set(worktree.control) != worktree.sparse:
-            # Another process has just made other files be wanted here.
+        try:
+            worktree.check_sparse_set()
+        except SparseSetChangedError:
             _replace_session(worktree, begun, session)
-            raise SessionChangedError
+            raise
         session = begun
         rows, removed = materialise(worktree, moves, found, force=force, workers=workers, progress=progress)
     _replace_session(worktree, session, final, changes)

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from dsvc.errors import CorruptionError, RefusedError
+from dsvc.errors import BusyError, CorruptionError, RefusedError
 from dsvc.history.diff import Change, diff_paths, outermost
 from dsvc.history.tree import Tree
 from dsvc.model.paths import InvalidPathError, quote_path, validate_path
@@ -20,7 +20,15 @@ from dsvc.model.tree import Entry
 from dsvc.storage.local import storage_error, sync_file, sync_folder
 from dsvc.worktree.ignore import IGNORE_FILE
 
-__all__ = ["EVERYTHING", "OutsideSparseError", "SparseSet", "read_sparse_set", "sparse_set", "write_sparse_set"]
+__all__ = [
+    "EVERYTHING",
+    "OutsideSparseError",
+    "SparseSet",
+    "SparseSetChangedError",
+    "read_sparse_set",
+    "sparse_set",
+    "write_sparse_set",
+]
 
 _FILE: Final = "sparse"
 _SHOWN: Final = 3
@@ -34,6 +42,13 @@ class OutsideSparseError(RefusedError):
         shown = ", ".join(map(quote_path, paths[:_SHOWN])) + (", ..." if len(paths) > _SHOWN else "")
         super().__init__(f"outside of what this sparse worktree has: {shown}")
         self.paths = paths
+
+
+class SparseSetChangedError(BusyError):
+    """Another process has made other files be wanted here since this one began."""
+
+    def __init__(self) -> None:
+        super().__init__("another process changed meanwhile which files this worktree has")
 
 
 class SparseSet(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ def stage(
     Raises:
         PathConflictError: A path would be a file and a folder at once.
         SwitchInterruptedError: A checkout is on its way, or was cut short.
+        SparseSetChangedError: Another process changed meanwhile which files are here.
     """
     state = worktree.store.state()
     base = worktree.staged_tree(state)
@@ -53,6 +54,8 @@ def stage(
             session = worktree.session(state)
             # A switch on its way would put its own tree in place of this one.
             refuse_interrupted(session)
+            # Files that went with it were not removed by anybody.
+            worktree.check_sparse_set()
             now = worktree.staged_tree(state)
             if now.root != base.root or session.unfinished != known:
                 base, staged = now, now.apply(writer, edits)

@@ -23,7 +23,7 @@ from dsvc.storage.local import storage_error
 from dsvc.storage.temporary import remove_stale, temporary_name
 from dsvc.worktree.catch_up import catch_up
 from dsvc.worktree.session import Session, read_session
-from dsvc.worktree.sparse_set import SparseSet, read_sparse_set
+from dsvc.worktree.sparse_set import SparseSet, SparseSetChangedError, read_sparse_set
 from dsvc.worktree.stat_cache import Row, StatCache
 
 __all__ = ["BareRepositoryError", "Worktree"]
@@ -149,6 +149,16 @@ class Worktree:
         if old.root == self._cached_root:
             inside = [row for row in rows if self.sparse.covers(key_path(row[0]))] if self.sparse else rows
             self.stat_cache.replace(old.root + self.sparse.mark, new.root + self.sparse.mark, inside, removed)
+
+    def check_sparse_set(self) -> None:
+        """Do nothing, unless the set is another one than what was done so far relied on.
+
+        Raises:
+            SparseSetChangedError: It is.
+        """
+        if read_sparse_set(self.control) != self.sparse:
+            del self.sparse
+            raise SparseSetChangedError
 
     def follow_sparse_set(self, staged: Tree, rows: Sequence[Row], removed: Sequence[bytes]) -> None:
         """Have the part of each version that the set is by now; of *staged*, *rows* came by that and *removed* went."""
