@@ -154,6 +154,10 @@ def test_an_address_works_outside_of_any_repository(catalogue: Path, run_dsvc: R
     outside.mkdir()
 
     assert names(run_dsvc, outside, f"{catalogue}", "--datasets") == ["audio", "main", "vision/cats", "vision/x/dogs"]
+    shutil.copytree(catalogue / ".dsvc" / "store", catalogue / "store")
+    (catalogue / "audio").mkdir()
+    # A folder that is a store is one, and any other is none.
+    assert names(run_dsvc, catalogue, "store", "audio") == names(run_dsvc, catalogue, "audio") == ["audio", "audio@1.0"]
     run_dsvc("list", cwd=outside, code=3)
     run_dsvc("list", "../nowhere", cwd=outside, code=4)
 
