@@ -16,7 +16,7 @@ from dsvc.history.catalog import read_catalog
 from dsvc.history.datasets import DatasetNotFoundError, current_name, family, read_info
 from dsvc.history.merge_heads import Head
 from dsvc.history.revisions import resolve
-from dsvc.history.versions import dataset_ref, latest_version
+from dsvc.history.versions import dataset_ref, latest_version, version_tags
 from dsvc.log.refs import HEADS, short_name
 from dsvc.transport.remote import Remote
 from dsvc.worktree.head import read_head
@@ -79,12 +79,14 @@ def show_dataset(name: Name, *, json: Json = False) -> None:
     worktree = open_repository()
     state = worktree.store.state()
     current = current_name(state, name)
-    entries = [entry for entry in read_catalog(worktree.store, state) if entry.dataset in family(state, name)]
+    names = family(state, name)
+    refs = (HEADS + current, *version_tags(state, name).values())
+    entries = list(read_catalog(worktree.store, state, frozenset(refs).__contains__))
     ref = dataset_ref(state, name)
     if ref is None and not entries:
         raise DatasetNotFoundError(name)
     info = read_info(state, current)
-    former = [one for one in family(state, name) if one != current]
+    former = names[1:]
     if json:
         console.out_json(
             {

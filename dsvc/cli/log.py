@@ -256,9 +256,8 @@ def _states(history: History, remote: str) -> dict[ObjectId, str]:
             for session in reversed(read_sessions(there.backend, there.state())):
                 for value in filter(None, session.upload.targets.values()):
                     found[ObjectId.from_hex(value)] = session.upload.state.value
-    for entry in read_catalog(history.worktree.store, history.state):
-        if entry.is_published:
-            found[entry.commit_id] = entry.state
+    for entry in read_catalog(history.worktree.store, history.state, history.state.published.__contains__):
+        found[entry.commit_id] = entry.state
     return found
 
 
