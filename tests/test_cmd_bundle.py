@@ -105,6 +105,7 @@ def test_what_an_update_builds_on_is_looked_for_before_anything_is_taken(desk: D
     assert not (desk.folder / "third").exists()
     assert "which is not all here" in desk("bundle", "verify", "../update.bundle", cwd=other, code=4).stderr
     assert "which is here" in desk("bundle", "verify", "../update.bundle").stderr
+    assert "run `dsvc bundle verify ../update.bundle`" in desk("fsck", "../update.bundle", code=10).stderr
 
 
 def test_versions_are_taken_and_branches_remembered_and_moved_where_that_is_said(
@@ -323,8 +324,12 @@ def test_a_remote_may_be_a_bundle_that_is_another_one_each_time(desk: Desk) -> N
     desk("bundle", "create", "-q", "-f", "../x.bundle")
 
     desk("pull", "-q", cwd=clone)
+    desk("remote", "add", "stick", "../x.bundle", cwd=clone)
 
     assert (clone / "a").read_text() == "2"
+    assert "is whole" in desk("fsck", "../x.bundle", cwd=clone).stderr
+    desk("fetch", "-q", "stick", cwd=clone)
+    assert refs(clone)["remotes/stick/main"] == desk.head()
 
 
 NAMES = st.sampled_from([b"a", b"b", b"c/d"])

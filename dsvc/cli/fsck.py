@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Annotated, Final
 
 from dsvc.cli import console, session
-from dsvc.cli.errors import UsageError
+from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import Jobs, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
@@ -21,6 +21,7 @@ from dsvc.model.paths import quote_path
 from dsvc.odb.objects import OutOfReachError
 from dsvc.repository import control_at, promisor_remotes
 from dsvc.storage.backend import Backend
+from dsvc.storage.bundle import BundleBackend
 from dsvc.storage.local import LocalBackend
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.remote import find_remote
@@ -29,6 +30,7 @@ from dsvc.worktree.worktree import Worktree
 __all__ = ["command"]
 
 _DAMAGED: Final = 8
+_REFUSED: Final = 10
 _SHOWN: Final = 20
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
@@ -169,6 +171,9 @@ def _open(address: str | None, remote: str | None) -> tuple[Config, Store, list[
     else:
         config, backend = session.load_config(), open_backend(address, Path.cwd())
         found = _repository_of(backend)
+        if isinstance(backend, BundleBackend) and backend.prerequisites:
+            message = f"{redact(address)} is a bundle of what is new since other versions, and not whole by itself"
+            raise Failure(message, code=_REFUSED, hint=f"run `dsvc bundle verify {redact(address)}`")
         if found is None:
             return config, Store(backend, session.make_context(config)), []
         worktree = found

@@ -14,6 +14,7 @@ from typing import Final
 
 from dsvc.errors import StorageError
 from dsvc.storage.backend import Backend, KeyExistsError, UnknownOutcomeError, interrupt
+from dsvc.storage.bundle import BundleBackend
 from dsvc.storage.faults import NoConditionalWritesError
 from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.storage.memory import MemoryBackend
@@ -26,8 +27,8 @@ _WRITERS: Final = 8
 
 
 def needs_probe(backend: Backend) -> bool:
-    """Tell whether *backend* leaves creating to somebody else; a disk and memory are known."""
-    return not isinstance(backend, LocalBackend | MemoryBackend)
+    """Tell whether *backend* leaves creating to somebody else; a disk and memory are known, and a bundle never does."""
+    return not isinstance(backend, LocalBackend | MemoryBackend | BundleBackend)
 
 
 def probe(backend: Backend, address: str, nonce: Callable[[], str]) -> None:
