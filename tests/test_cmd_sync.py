@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dsvc.model.paths import is_within
 from dsvc.progress import NO_PROGRESS
 from dsvc.worktree.sync import FolderGoneError, Limit, Target, sync
-from tests.crash_support import Watch, dying_at, fast_folder, run_forked
+from tests.crash_support import Pause, Running, Watch, dying_at, fast_folder, run_forked
 from tests.forked import Desk, desk
 from tests.worktree_support import (
     EMPTY_FOLDER,
@@ -297,6 +297,23 @@ def test_what_cannot_be_meant_is_refused_with_the_reason(desk: Desk, lake: Path)
     desk("switch", "-q", "--detach", "HEAD")
     assert "HEAD is not on a branch" in refused(lake, code=5)
     assert desk("sync", lake, "-b", "lake", "-q").stderr == ""
+
+
+def test_one_sync_of_a_folder_runs_at_a_time(desk: Desk, lake: Path) -> None:
+    pause = Pause()
+    first = Running(
+        ("sync", lake, "-b", "lake", "-q"), cwd=desk.work, watch=Watch(pause.at(0), within=lake, reads=True)
+    )
+    assert pause.expect(first)
+
+    busy = desk("sync", lake, "-b", "lake", code=6)
+    desk("sync", lake, "-b", "other", "-q")
+    pause.go_on()
+
+    assert first.wait().code == 0
+    pause.close()
+    assert "another sync of this folder is running (process" in busy.stderr
+    assert said(desk, lake, "-b", "lake") == "[lake] nothing changed"
 
 
 def test_undo_takes_a_sync_back(desk: Desk, lake: Path) -> None:

@@ -95,7 +95,7 @@ def command(
         1 nothing had changed, with `--exit-code`
         4 there is no such folder
         5 edited files would be overwritten, or somebody moved the branch meanwhile
-        6 a file changed while it was read
+        6 a file changed while it was read, or another sync of the same is running
         7 the folder could not be read, or the push failed
         10 more would be removed than was allowed
 

@@ -16,7 +16,7 @@ from dsvc.log.store import CONFIG_KEY, StoreExistsError, StoreNotFoundError
 from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.backend import Backend, Listing
-from dsvc.storage.bundle import BundleBackend
+from dsvc.storage.bundle import BundleBackend, WriteToBundleError
 from dsvc.storage.faults import ReadOnlyRemoteError
 from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.storage.mirror import MirroredBackend
@@ -198,6 +198,8 @@ class Remote(msgspec.Struct):
         """
         if self.settings.read_only:
             raise ReadOnlyRemoteError(redact(self.address))
+        if isinstance(self.backend, BundleBackend):
+            raise WriteToBundleError(self.backend.path)
         try:
             store = self.open()
         except NoStoreError:

@@ -1,4 +1,4 @@
-"""The lock that keeps two snapshots of one repository apart, and tells who holds it.
+"""The lock that keeps two snapshots of one repository apart, or two syncs of one folder, and tells who holds it.
 
 The kernel holds the lock and lets it go with the process, however that ends: a stale one cannot be. The file stays,
 and what is written in it is for people.
@@ -37,16 +37,18 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class SnapshotRunningError(BusyError):
-    """Another process takes a snapshot; *holder* is None where it has not said yet who it is."""
+    """Another process takes a snapshot, or does *what*; *holder* is None where it has not said yet who it is."""
 
-    def __init__(self, holder: Holder | None) -> None:
-        super().__init__(f"another snapshot is running ({holder or 'it began just now'})")
+    def __init__(self, holder: Holder | None, what: str = "snapshot") -> None:
+        super().__init__(f"another {what} is running ({holder or 'it began just now'})")
         self.holder = holder
 
 
 @contextmanager
-def hold(path: Path, holder: Holder, *, wait: bool = False) -> Iterator[None]:
+def hold(path: Path, holder: Holder, *, wait: bool = False, what: str = "snapshot") -> Iterator[None]:
     """Hold the lock that is the file *path* for the block, as *holder*; with *wait*, for however long others hold it.
+
+    *what* is what the lock is for, in words.
 
     Raises:
         SnapshotRunningError: Another process holds it, and we do not wait.
@@ -57,13 +59,13 @@ def hold(path: Path, holder: Holder, *, wait: bool = False) -> Iterator[None]:
     except OSError as error:
         raise storage_error(error, f"lock {path}") from error
     try:
-        _lock(descriptor, path, holder, wait=wait)
+        _lock(descriptor, path, holder, wait=wait, what=what)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, holder: Holder, *, wait: bool) -> None:
+def _lock(descriptor: int, path: Path, holder: Holder, *, wait: bool, what: str) -> None:
     try:
         # Not flock: forked workers would share it, and keep it when they outlive a parent that was killed.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -71,7 +73,7 @@ def _lock(descriptor: int, path: Path, holder: Holder, *, wait: bool) -> None:
         os.ftruncate(descriptor, length)
     except (BlockingIOError, PermissionError):
         # POSIX allows EAGAIN and EACCES to say that somebody holds it.
-        raise SnapshotRunningError(read_holder(path)) from None
+        raise SnapshotRunningError(read_holder(path), what) from None
     except OSError as error:
         raise storage_error(error, f"lock {path}") from error
 

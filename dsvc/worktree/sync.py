@@ -38,6 +38,7 @@ from dsvc.worktree.checkout import SessionChangedError, switch_to
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.snapshot import preview as preview_snapshot
 from dsvc.worktree.snapshot import snapshot, snapshot_branch
+from dsvc.worktree.snapshot_lock import Holder, hold
 from dsvc.worktree.stage import Edit, filled_folders
 from dsvc.worktree.stat_cache import StatCache
 from dsvc.worktree.workers import ALONE, Workers
@@ -182,6 +183,7 @@ def sync(
         LocalChangesError: Edited files of the worktree would be overwritten.
         BranchMovedError, SessionChangedError: Somebody else was at work on the same; or as in `snapshot`.
         FileChangingError, FolderGoneError, StorageError: *folder* could not be read as it is.
+        SnapshotRunningError: It is just being synchronised with the same.
         PathConflictError: The path *prefix* leads through a file.
         DetachedHeadError, UnfinishedError, SwitchInterruptedError: As in `snapshot_branch`.
     In each case, the version is as it was.
@@ -234,6 +236,13 @@ class _Sync:
 
     def run(self, message: Message, workers: Workers, progress: Progress) -> Synced:
         """Read the folder, and commit what it holds."""
+        context = self._store.context
+        holder = Holder(os.uname().nodename, os.getpid(), context.now()[0])
+        # Both would read all of it, and one of them for nothing.
+        with hold(self._place(".lock"), holder, what="sync of this folder"):
+            return self._run(message, workers, progress)
+
+    def _run(self, message: Message, workers: Workers, progress: Progress) -> Synced:
         worktree, base = self._worktree, self._base
         worktree.tidy()
         status = self._look()
@@ -279,14 +288,16 @@ class _Sync:
         is_ours = status.st_dev == os.stat(self._worktree.control).st_dev
         return now if is_ours else max(0, now - _MARGIN)
 
-    def _open_cache(self) -> StatCache:
-        """Return what is known of the files, as of those that the version has.
-
-        It is a pure cache, as that of the worktree: one for each folder, and what it is synchronised with.
-        """
+    def _place(self, suffix: str) -> Path:
+        """Return a file for what there is once for the folder and what it is synchronised with."""
         key = b"\0".join((self._root, self._target.prefix, self._target.ref.encode()))
-        path = self._worktree.control / "sync" / f"{blake3(key).hexdigest(length=16)}.db"
+        path = self._worktree.control / "sync" / f"{blake3(key).hexdigest(length=16)}{suffix}"
         make_folder(path.parent)
+        return path
+
+    def _open_cache(self) -> StatCache:
+        """Return what is known of the files, as of those that the version has: a pure cache, like the worktree's."""
+        path = self._place(".db")
         remove_stale(path.parent / "tmp")
         cache = StatCache(path)
         catch_up(cache, self._store.objects, self._base, self._target.prefix)
