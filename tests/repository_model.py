@@ -7,7 +7,7 @@ Files, what is staged and each version are mappings from path to content, as in
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tests.worktree_support import EMPTY_FOLDER, Content, EmptyFolder
+from tests.worktree_support import EMPTY_FOLDER, Content, EmptyFolder, Executable
 
 __all__ = [
     "Files",
@@ -19,6 +19,7 @@ __all__ = [
     "carried",
     "changed",
     "is_tree",
+    "merged",
     "moved",
     "replaced",
     "tidy",
@@ -130,6 +131,67 @@ def moved(files: Files, paths: Iterable[bytes], wanted: Files) -> Files:
     return tidy(result)
 
 
+def merged(base: Files, ours: Files, theirs: Files, names: tuple[bytes, bytes]) -> tuple[Files, frozenset[bytes]]:
+    """Return what a merge leaves, and the paths in conflict; a file that meets a folder gets its side's name."""
+    files: Files = {}
+    folders: Files = {}
+    conflicts: set[bytes] = set()
+    sides: dict[bytes, int] = {}
+    for path in {*base, *ours, *theirs}:
+        entries = [one.get(path) for one in (base, ours, theirs)]
+        old, mine, other = (None if content == EMPTY_FOLDER else content for content in entries)
+        sides[path] = 0
+        content = mine
+        if other not in (old, mine):
+            joined = other if mine == old else _joined(old, mine, other)
+            if joined is None and mine != old:
+                conflicts.add(path)
+                joined = mine or other
+            content = joined
+            sides[path] = int(content is other)
+        if content is not None:
+            files[path] = content
+        else:
+            there = [entry == EMPTY_FOLDER for entry in entries]
+            if there[2] if there[0] == there[1] else there[1]:
+                folders[path] = EMPTY_FOLDER
+    for path in list(files):
+        if any(path in above(other) for other in files):
+            moved_to = path + b"~" + names[sides[path]]
+            files[moved_to] = files.pop(path)
+            conflicts.discard(path)
+            conflicts.add(moved_to)
+    kept = {path for path in folders if path not in files and not any(one in files for one in above(path))}
+    return tidy(files | dict.fromkeys(kept, EMPTY_FOLDER)), frozenset(conflicts)
+
+
+def _joined(old: Content | None, mine: Content | None, other: Content | None) -> Content | None:
+    """Return a file whose content one side changed, and whose mode the other did; None if that is not so."""
+    files = [one for one in (old, mine, other) if isinstance(one, bytes | Executable)]
+    if len(files) < 3:
+        return None
+    modes = [isinstance(one, Executable) for one in files]
+    data = [one.content if isinstance(one, Executable) else one for one in files]
+    mode, content = (
+        one[1] if one[2] == one[0] else one[2] if one[1] in (one[0], one[2]) else None for one in (modes, data)
+    )
+    if mode is None or content is None:
+        return None
+    assert isinstance(content, bytes)
+    return Executable(content) if mode else content
+
+
+@dataclass(frozen=True)
+class Merging:
+    """A merge that is not concluded: the other head, and what is not decided."""
+
+    head: str
+    conflicts: frozenset[bytes]
+
+    def without(self, paths: Iterable[bytes]) -> "Merging":
+        return Merging(self.head, self.conflicts.difference(paths))
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """All that `undo` brings back, before an operation, and how that operation treated files."""
@@ -138,6 +200,7 @@ class Snapshot:
     head: str
     branches: dict[str, str]
     tags: dict[str, str]
+    merging: Merging | None = None
     moves_files: bool = False
     takes_files: bool = False
 
@@ -154,6 +217,33 @@ class Model:
     versions: dict[str, Files] = field(default_factory=dict)
     parents: dict[str, list[str]] = field(default_factory=dict)
     done: list[Snapshot] = field(default_factory=list)
+    merging: Merging | None = None
+
+    @property
+    def undecided(self) -> frozenset[bytes]:
+        """The paths in conflict."""
+        return self.merging.conflicts if self.merging else frozenset()
+
+    def decide(self, paths: Iterable[bytes]) -> None:
+        """Let *paths* be in conflict no more."""
+        if self.merging:
+            self.merging = self.merging.without(paths)
+
+    def ancestors(self, commit: str) -> set[str]:
+        """Return *commit* and all before it."""
+        found: set[str] = set()
+        waiting = [commit]
+        while waiting:
+            one = waiting.pop()
+            if one not in found:
+                found.add(one)
+                waiting += self.parents[one]
+        return found
+
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """Return the best common ancestors."""
+        common = self.ancestors(one) & self.ancestors(other)
+        return [found for found in common if not any(found in self.ancestors(two) - {two} for two in common)]
 
     @property
     def is_detached(self) -> bool:
@@ -177,6 +267,7 @@ class Model:
             self.head,
             dict(self.branches),
             dict(self.tags),
+            self.merging,
             moves_files=moves_files,
             takes_files=takes_files,
         )
@@ -192,6 +283,7 @@ class Model:
         self.head = snapshot.head
         self.branches = dict(snapshot.branches)
         self.tags = dict(snapshot.tags)
+        self.merging = snapshot.merging
 
     # Status.
 
@@ -242,6 +334,29 @@ class Model:
             raise Refused
         return moved(self.files, paths, wanted)
 
+    def after_merge(self, wanted: Files, conflicts: Iterable[bytes]) -> Files:
+        """The files after what is staged became *wanted*, with *conflicts* in it.
+
+        Raises:
+            Refused: Something would be lost, now or by an abort.
+        """
+        if not all(self._is_expendable(path, wanted) for path in conflicts):
+            raise Refused
+        return self.after_switch(wanted)
+
+    def after_abort(self, wanted: Files) -> Files:
+        """The files after a merge was given up: what is in conflict is given up, and other edits are not.
+
+        Raises:
+            Refused: Something would be lost.
+        """
+        edited = [path for path in self.unstaged() if path in self.undecided]
+        paths = {*changed(self.staged, wanted), *edited}
+        lost = [path for path in paths if path not in self.undecided and not self._is_expendable(path, wanted)]
+        if lost or in_the_way(self.files, paths, wanted):
+            raise Refused
+        return moved(self.files, sorted(paths), wanted)
+
     def after_taking_back(self, wanted: Files) -> Files:
         """The files after the undoing of an operation that took files away: what was edited since stays.
 
@@ -283,7 +398,7 @@ class Model:
         """
         tracked = at_or_below(self.staged, region)
         present = [path for path in tracked if self._is_present(path)]
-        for path in present if not force else ():
+        for path in set(present) - self.undecided if not force else ():
             is_edited = path in self.unstaged()
             is_new = self.staged[path] != self.committed.get(path)
             if (is_edited and (is_new or not cached)) or (is_new and not cached):

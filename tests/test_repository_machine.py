@@ -32,6 +32,7 @@ from dsvc.errors import AlreadyExistsError, ConflictError, NotFoundError
 from dsvc.history.branches import create_branch, delete_branch
 from dsvc.history.content import read_content
 from dsvc.history.diff import Change
+from dsvc.history.merge_heads import Head
 from dsvc.history.revisions import Target
 from dsvc.history.tags import create_tag, delete_tag
 from dsvc.history.tree import Tree
@@ -44,6 +45,7 @@ from dsvc.repository import open_worktree
 from dsvc.worktree.add import What, add
 from dsvc.worktree.checkout import materialise
 from dsvc.worktree.commit import NothingToCommitError, commit
+from dsvc.worktree.merge import MergeOptions, abort, merge
 from dsvc.worktree.move import move, plan_moves
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.remove import plan_removal, remove
@@ -52,8 +54,20 @@ from dsvc.worktree.restore import restore
 from dsvc.worktree.status import read_status
 from dsvc.worktree.switch import detach, switch_to_branch, switch_to_new_branch
 from dsvc.worktree.undo import undo
+from dsvc.worktree.unmerged import read_unmerged
 from dsvc.worktree.worktree import Worktree
-from tests.repository_model import Model, Refused, Snapshot, above, at_or_below, carried, replaced
+from tests.repository_model import (
+    Merging,
+    Model,
+    Refused,
+    Snapshot,
+    above,
+    at_or_below,
+    carried,
+    changed,
+    merged,
+    replaced,
+)
 from tests.worktree_support import (
     EMPTY_FOLDER,
     Content,
@@ -100,7 +114,7 @@ SECOND: Final[dict[bytes, Content]] = {
 }
 # Few, so that they meet: files and folders of one name, and names that sort differently as keys.
 PATHS: Final = [b"a", b"a/a", b"a/b", b"a/b/a", b"a.\xff", b"b", b"b/a"]
-COMMANDS: Final = ["init", "add", "rm", "mv", "restore", "commit", "branch", "tag", "switch", "reset", "undo"]
+COMMANDS: Final = ["init", "add", "rm", "mv", "restore", "commit", "branch", "tag", "switch", "reset", "undo", "merge"]
 BRANCHES: Final = ["main", "topic", "deep/topic"]
 
 Place = tuple[bytes, int, int, bytes]
@@ -158,8 +172,8 @@ class RepositoryMachine(RuleBasedStateMachine):
     def open(self) -> Worktree:
         return open_worktree(self.root / ".dsvc", self.contexts["init"], Config())
 
-    @initialize(looks_often=st.booleans())
-    def begin(self, *, looks_often: bool) -> None:
+    @initialize(looks_often=st.booleans(), merges=st.booleans())
+    def begin(self, *, looks_often: bool, merges: bool) -> None:
         # A status remembers what it saw: where nobody looks, other things go wrong.
         self.looks_often = looks_often
         # Two versions that differ in all ways, so that there is something to do from the start.
@@ -168,6 +182,17 @@ class RepositoryMachine(RuleBasedStateMachine):
                 self.put(path, content)
             self.add(b"")
             self.commit(allow_empty=False, amend=False)
+        # And a branch that is in conflict with them.
+        self.switch_to_new_branch(0, "topic")
+        self.put(b"a/a", b"3")
+        self.put(b"b/a", b"3")
+        self.put(b"a.\xff/a", b"3")
+        self.add(b"")
+        self.commit(allow_empty=False, amend=False)
+        self.switch_to_branch("main")
+        if merges:
+            self.merge(2)
+            assert self.model.undecided
         self.put(b"a/b/a", b"3")
 
     # What people do with files.
@@ -282,7 +307,11 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.begin_command("add")
 
         def expected() -> None:
-            self.model.staged = self.model.after_add(region)
+            staged = self.model.after_add(region)
+            self.model.decide([*staged, *self.model.staged] if not region else [])
+            self.model.decide(at_or_below(self.model.undecided, region))
+            self.model.decide(changed(staged, self.model.staged))
+            self.model.staged = staged
 
         pathspec = Pathspec([region] if region else [])
         self.attempt(expected, lambda: add(self.view, self.state(), What(pathspec)), self.model.snapshot())
@@ -295,7 +324,9 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.begin_command("rm")
 
         def expected() -> None:
+            tracked = at_or_below(self.model.staged, region)
             self.model.files, self.model.staged = self.model.after_rm(region, cached=cached, force=force)
+            self.model.decide(tracked)
 
         def action() -> None:
             plan = plan_removal(self.view, self.state(), Pathspec([region]), keep_files=cached, force=force)
@@ -319,7 +350,9 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.begin_command("mv")
 
         def expected() -> None:
+            staged = self.model.staged
             self.model.files, self.model.staged = self.model.after_mv(source, destination)
+            self.model.decide(changed(staged, self.model.staged))
 
         self.attempt(
             expected,
@@ -341,10 +374,15 @@ class RepositoryMachine(RuleBasedStateMachine):
         assert region is not None
 
         def expected() -> None:
+            undecided = at_or_below(self.model.undecided, region)
+            if undecided and not staged and source == self.model.staged:
+                raise Refused
             if files:
                 self.model.files = self.model.after_restore(source, region)
             if staged:
-                self.model.staged = replaced(self.model.staged, source, region)
+                before = self.model.staged
+                self.model.staged = replaced(before, source, region)
+                self.model.decide([*undecided, *changed(before, self.model.staged)])
 
         def action() -> None:
             state = self.state()
@@ -362,6 +400,12 @@ class RepositoryMachine(RuleBasedStateMachine):
         model = self.model
         self.begin_command("commit")
         amend = amend and model.commit is not None
+        if model.undecided or (amend and model.merging):
+            with pytest.raises(ConflictError):
+                commit(self.view, self.state(), "a message", amend=amend)
+            return
+        merging = [model.merging.head] if model.merging else []
+        allow_empty = allow_empty or bool(merging)
         if not (allow_empty or amend) and model.staged == model.committed:
             with pytest.raises(NothingToCommitError):
                 commit(self.view, self.state(), "a message")
@@ -371,7 +415,8 @@ class RepositoryMachine(RuleBasedStateMachine):
 
         made = commit(self.view, self.state(), "a message", amend=amend, allow_empty=allow_empty).id.hex()
 
-        parents = [] if parent is None else [parent]
+        parents = [*([] if parent is None else [parent]), *merging]
+        model.merging = None
         model.parents[made] = model.parents[parent] if amend and parent is not None else parents
         model.versions[made] = model.staged
         self.head_to(made)
@@ -447,6 +492,8 @@ class RepositoryMachine(RuleBasedStateMachine):
 
         def expected() -> None:
             model = self.model
+            if model.merging:
+                raise Refused
             staged = carried(model.committed, model.staged, model.version(wanted))
             model.files = model.after_switch(staged)
             model.staged = staged
@@ -488,15 +535,70 @@ class RepositoryMachine(RuleBasedStateMachine):
         self.begin_command("reset")
         commit_id = self.version(number)
         before = model.snapshot(moves_files=mode is ResetMode.HARD)
+        if model.merging and mode is ResetMode.SOFT:
+            with pytest.raises(ConflictError):
+                reset(self.view, self.state(), ObjectId.from_hex(commit_id), mode)
+            return
 
         reset(self.view, self.state(), ObjectId.from_hex(commit_id), mode)
 
         if mode is ResetMode.HARD:
             model.files = model.after_hard_reset(model.versions[commit_id])
+        model.merging = None
         if mode is not ResetMode.SOFT:
             model.staged = model.versions[commit_id]
         self.head_to(commit_id)
         model.remember(before)
+
+    @precondition(lambda self: self.model.commit and not self.model.merging)
+    @rule(number=choices)
+    def merge(self, number: int) -> None:
+        model = self.model
+        self.begin_command("merge")
+        other, mine = self.version(number), str(model.commit)
+        bases = model.merge_bases(mine, other)
+        if len(bases) != 1:
+            return
+        before = model.snapshot(moves_files=True)
+        wanted, conflicts = model.versions[other], frozenset[bytes]()
+        is_forward = bases == [mine]
+        if other not in model.ancestors(mine) and not is_forward:
+            base, ours, theirs = (model.versions[one] for one in (bases[0], mine, other))
+            wanted, conflicts = merged(base, ours, theirs, (b"HEAD", b"other"))
+
+        def expected() -> None:
+            model = self.model
+            if is_forward and mine != other:
+                staged = carried(model.committed, model.staged, wanted)
+                model.files, model.staged = model.after_switch(staged), staged
+                self.head_to(other)
+                return
+            if other in model.ancestors(mine):
+                return
+            if model.staged != model.committed:
+                raise Refused
+            model.files = model.after_merge(wanted, conflicts)
+            model.staged = wanted
+            model.merging = Merging(other, conflicts)
+
+        def action() -> None:
+            # A merge with a commit of its own is one that is concluded at once: that is another rule.
+            options = MergeOptions(commits=False)
+            merge(self.view, [Head(ObjectId.from_hex(other), "other")], "a merge", options)
+
+        self.attempt(expected, action, before)
+
+    @precondition(lambda self: self.model.merging)
+    @rule()
+    def abort(self) -> None:
+        self.begin_command("merge")
+
+        def expected() -> None:
+            model = self.model
+            model.files = model.after_abort(model.committed)
+            model.staged, model.merging = model.committed, None
+
+        self.attempt(expected, lambda: abort(self.view), self.model.snapshot(moves_files=True))
 
     @precondition(lambda self: self.model.done)
     @rule()
@@ -557,6 +659,9 @@ class RepositoryMachine(RuleBasedStateMachine):
         refs |= {f"refs/tags/{name}": value for name, value in self.model.tags.items()}
         assert session.head == head
         assert session.switching is None
+        assert session.merge == ([self.model.merging.head] if self.model.merging else [])
+        unmerged = read_unmerged(self.view.store.objects, session)
+        assert {conflict.path for conflict in unmerged} == self.model.undecided
         assert (session.staged is None) == (self.model.staged == self.model.committed)
         assert {name: ref.value for name, ref in state.refs.items() if "worktrees" not in name} == refs
         assert tree_places(self.view.staged_tree(state)) == places(self.model.staged)
@@ -577,9 +682,9 @@ class RepositoryMachine(RuleBasedStateMachine):
         assert staged == {
             (path if path in model.committed else None, path if path in model.staged else None)
             for path in {*model.committed, *model.staged}
-            if model.committed.get(path) != model.staged.get(path)
+            if model.committed.get(path) != model.staged.get(path) and path not in model.undecided
         }
-        assert sorted(change.path for change in status.unstaged) == sorted(model.unstaged())
+        assert {change.path for change in status.unstaged} == set(model.unstaged()) - model.undecided
         assert sorted(status.untracked) == sorted(model.untracked())
         assert status.ignored == []
 
