@@ -1,5 +1,6 @@
 """Bare clones and mirrors: stores without files that fetch, and serve as remotes."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -162,6 +163,21 @@ def test_what_others_call_config_json_makes_no_repository(desk: Desk) -> None:
         (desk.folder / "config.json").write_text(content)
 
         assert "not a dsvc repository" in desk("log", cwd=desk.folder, code=3).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_others_wrote_beside_a_store_names_no_program_to_run(work: Path, desk: Desk) -> None:
+    desk("clone", "-q", "--bare", work, "bare", cwd=work.parent)
+    file = work.parent / "bare" / "config.toml"
+    desk("config", "core.pager", "touch pwned", cwd=file.parent)
+    assert desk("config", "core.pager", cwd=file.parent).lines == ["touch pwned"]
+    os.chown(file, 12345, -1)
+
+    said = desk("log", "--oneline", cwd=file.parent)
+
+    assert said.stderr == f"warning: {file} belongs to somebody else, so what it says of core.pager does not count\n"
+    assert desk("config", "remote.origin.fetch", cwd=file.parent).lines == ["branches"]
+    desk("config", "core.pager", cwd=file.parent, code=1)
 
 
 def test_a_bare_clone_takes_no_choice_of_files(work: Path, desk: Desk) -> None:

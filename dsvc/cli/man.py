@@ -161,11 +161,12 @@ _CONFIGURATION: Final = (
     "A value comes from the first of these that has one:",
     """- `dsvc -c` *KEY*`=`*VALUE*, for one run
 - the environment
-- `.dsvc/config.toml` of the repository
+- `.dsvc/config.toml` of the repository, or `config.toml` of a bare one
 - `~/.config/dsvc/config.toml` of the user
 - the default""",
     """The files are TOML: the part of a key before the last dot is a table, the rest a key in it. A key that is not
-    listed here is an error, because it would be a spelling mistake that nobody notices.""",
+    listed here is an error, because it would be a spelling mistake that nobody notices. What a repository's file says
+    of programs to run, as `core.pager`, counts only if the file is yours or root's.""",
 )
 
 _EXAMPLE: Final = """\

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from dsvc.cli import console
 from dsvc.cli.errors import UsageError
 from dsvc.config import Config, Value, environment_layer, parse_value, read_layer
@@ -44,6 +46,8 @@ __all__ = [
 
 # They end the name and the address, so git drops them too.
 _WITHOUT_BRACKETS: Final = dict.fromkeys(map(ord, "<>"))
+
+_PROGRAMS: Final = ("core.pager", "core.editor")
 
 _flags: Final[dict[str, Value]] = {}
 _run: Final[dict[str, str]] = {}
@@ -89,9 +93,21 @@ def set_command(name: str) -> None:
 
 
 def load_config(control: Path | None = None) -> Config:
-    """Return all layers, with that of the repository whose control folder is *control*."""
+    """Return all layers, with that of the repository whose control folder is *control*.
+
+    Somebody else's file does not say what is run here: whoever can write into a store that others use has such a file.
+    """
     outside = Config(flags=_flags, environment=environment_layer(os.environ), user=read_layer(user_config_file()))
-    return outside.with_repository(control / "config.toml") if control else outside
+    if control is None:
+        return outside
+    file = control / "config.toml"
+    config = outside.with_repository(file)
+    named = [key for key in _PROGRAMS if key in config.repository]
+    if named and file.stat().st_uid not in (0, os.getuid()):
+        console.warn(f"{file} belongs to somebody else, so what it says of {' and '.join(named)} does not count")
+        kept = {key: value for key, value in config.repository.items() if key not in named}
+        return msgspec.structs.replace(config, repository=kept)
+    return config
 
 
 def make_context(config: Config, *, attended: bool = True) -> "Context":
