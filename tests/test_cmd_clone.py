@@ -108,6 +108,16 @@ def test_an_empty_repository_is_cloned_with_a_warning(repository_folder: Path, r
     run_dsvc("fetch", cwd=repository_folder.parent / "copy")
 
 
+def test_of_a_store_with_versions_and_no_branch_it_is_said_so(origin: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("tag", "v1", cwd=origin)
+    run_dsvc("push", "-q", origin.parent / "tags", "v1", cwd=origin)
+
+    result = run_dsvc("clone", origin.parent / "tags", "copy", cwd=origin.parent)
+
+    assert "warning: there is no branch to work on" in result.stderr
+    assert run_dsvc("list", "--json", cwd=origin.parent / "copy").stdout.count('"v1"')
+
+
 def test_a_folder_with_something_in_it_stays_as_it_is(origin: Path, run_dsvc: RunDsvc) -> None:
     taken = origin.parent / "taken"
     taken.mkdir()

@@ -65,6 +65,28 @@ def named(backend: Backend, folder: Path) -> Remote:
 
 
 class TestPublishing:
+    def test_the_branch_of_the_dataset_moves_forward_to_it_there_where_it_can(
+        self, local: Store, there: Backend
+    ) -> None:
+        first = commit(local, {b"a": b"one"}, branch="data")
+        second = commit(local, {b"a": b"two"}, first, branch="data")
+
+        publish(local, remote_of(there), first, "data@1.0.0")
+        assert values(opened(there))["heads/data"] == first.hex()
+        publish(local, remote_of(there), second, "data@1.1.0")
+        assert values(opened(there))["heads/data"] == second.hex()
+        publish(local, remote_of(there), first, "data@1.0.1")
+        assert values(opened(there))["heads/data"] == second.hex()
+        assert list(published(opened(there))) == ["data@1.0.0", "data@1.0.1", "data@1.1.0"]
+
+    def test_a_version_of_no_branch_makes_none_there(self, local: Store, there: Backend) -> None:
+        commit(local, {b"a": b"one"}, branch="data")
+        other = commit(local, {b"a": b"two"}, branch="other")
+
+        publish(local, remote_of(there), other, "data@1.0.0")
+
+        assert list(values(opened(there))) == ["tags/data@1.0.0"]
+
     def test_it_is_there_and_here_with_all_that_it_needs(self, local: Store, there: Backend) -> None:
         made = commit(local, {b"a": b"one"})
 

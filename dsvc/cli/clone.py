@@ -227,6 +227,9 @@ def _report(cloned: Cloned) -> None:
     if line:
         console.say(line)
     if cloned.head is None:
-        console.warn("you appear to have cloned an empty repository")
+        if cloned.exchange.updates:
+            console.warn("there is no branch to work on; `dsvc list` shows the versions that there are")
+        else:
+            console.warn("you appear to have cloned an empty repository")
     elif cloned.files:
         console.say(f"checked out {short_name(cloned.head)}: {console.plural(cloned.files, 'file')}")

@@ -55,7 +55,8 @@ def command(
 ) -> None:
     """Publish a version: nobody can move or delete it then.
 
-    The version becomes a published tag, here and on the remote, which gets what it lacks of it first. No client moves
+    The version becomes a published tag, here and on the remote, which gets what it lacks of it first, and where the
+    dataset's branch moves forward to it, unless it is further on or elsewhere by then. No client moves
     or deletes a published tag, by `--force`, by `tag -d`, by a mirror or by `undo`: whoever reads *DATASET*`@1.2.0`
     reads the same for ever. To publish the same commit again does nothing.
 

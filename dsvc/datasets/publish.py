@@ -2,7 +2,7 @@
 
 The remote's log decides. Whoever comes second with a number for another version is refused, or takes the next one, and
 nothing is published here that is not published there: first goes what the version needs, then comes the tag there,
-then the tag here.
+then the tag here. The dataset's branch there moves forward to the version, where it can.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from dsvc.errors import ConflictError, RefusedError
+from dsvc.history.commits import Commits
 from dsvc.history.numbers import Part, next_number
 from dsvc.history.revisions import Target
 from dsvc.history.store import Store
 from dsvc.history.tags import TagExistsError, tag_object
 from dsvc.history.versions import alias_name, split_version, version_tags
+from dsvc.history.walk import is_ancestor
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import short_name, tag_ref
+from dsvc.log.refs import HEADS, short_name, tag_ref
 from dsvc.log.replay import PublishedTagError
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
@@ -112,7 +114,7 @@ def publish(
             if remote is None:
                 _here(local, wanted, create=wanted.create)
         except (PushRejectedError, VersionTakenError, TagExistsError) as error:
-            if isinstance(error, PushRejectedError) and ref not in {one.target for one in error.exchange.rejected}:
+            if isinstance(error, PushRejectedError) and ref not in _rejected(error):
                 raise
             # Somebody was faster. The next number may be free; a given one is looked at again.
             continue
@@ -212,7 +214,30 @@ def _there(local: Store, remote: Remote, wanted: _Wanted, workers: Workers, prog
             # Somebody else made it, with a message.
             fetch(local, remote, [Refspec(wanted.ref, wanted.ref, force=True)], FetchOptions(tags=False))
         wishes.append(Wish(wanted.value.hex(), wanted.ref, wanted.value, publish=True, create=wanted.create))
-    return push(local, remote, [], also=wishes, workers=workers, progress=progress)
+    branch = _branch(local, wanted)
+    if branch is not None:
+        wishes.append(Wish(branch, branch, wanted.commit))
+    try:
+        return push(local, remote, [], also=wishes, workers=workers, progress=progress)
+    except PushRejectedError as error:
+        # The branch has gone on there, or elsewhere, or somebody works on it; the version is there all the same.
+        if _rejected(error) != {branch}:
+            raise
+        return error.exchange
+
+
+def _rejected(error: PushRejectedError) -> set[str]:
+    return {update.target for update in error.exchange.rejected}
+
+
+def _branch(local: Store, wanted: _Wanted) -> str | None:
+    """Return the branch of the dataset, if the version is part of it here."""
+    parts = None if wanted.ref is None else split_version(short_name(wanted.ref))
+    branch = None if parts is None else HEADS + parts[0]
+    tip = None if branch is None else local.last_state().value(branch)
+    if tip is None or not is_ancestor(Commits(local.objects), wanted.commit, ObjectId.from_hex(tip)):
+        return None
+    return branch
 
 
 def _here(local: Store, wanted: _Wanted, *, create: bool = False) -> None:
