@@ -159,6 +159,18 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_checked(desk: Desk, copy: P
     assert {line.partition(" (")[0] for line in ended.stdout.splitlines()} == {"unreadable: a", "changed: run"}
 
 
+def test_what_a_sparse_worktree_leaves_out_is_not_missing(desk: Desk, copy: Path) -> None:
+    desk("clone", "-q", "--sparse", "deep", desk.work, "sparse", cwd=desk.folder)
+    clone = desk.folder / "sparse"
+
+    assert desk("verify", cwd=clone).stderr == "all is as in HEAD: 1 file, 97.7 KiB read\n"
+    (clone / "deep" / "b").unlink()
+    (clone / "a").write_text("other")
+    assert desk("verify", cwd=clone, code=8).stdout.splitlines()[1] == "missing: deep/b"
+    assert "changed: a" in desk("verify", cwd=clone, code=8).stdout
+    assert copy.is_dir()
+
+
 def test_a_version_of_another_store_is_verified_where_no_repository_is(desk: Desk, copy: Path) -> None:
     desk("remote", "add", "origin", "../remote")
     desk("push", "-q", "origin", "main")

@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
+import msgspec
+
 from dsvc.cli import console
 from dsvc.cli.elsewhere import is_elsewhere, tree_elsewhere
 from dsvc.cli.errors import Failure, UsageError
@@ -19,6 +21,7 @@ from dsvc.history.tree import Tree
 from dsvc.model.paths import quote_path, validate_path
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.verify import Check, Finding, Problem, Scope, verify
+from dsvc.worktree.worktree import Worktree
 
 __all__ = ["command"]
 
@@ -56,7 +59,8 @@ def command(
 
     *REVISION* may be a version of another store, as `URL#NAME` or `REMOTE#NAME`. No repository is needed then.
 
-    A link (see dsvc-link(1)) has no file in the worktree, and is to have one in any other folder. Of one whose content
+    A link (see dsvc-link(1)) has no file in the worktree, and is to have one in any other folder; and what a sparse
+    worktree leaves out is not missing. Of a link whose content
     nobody has read yet, only the size is known; it is told as unverified.
 
     Examples:
@@ -85,7 +89,10 @@ def command(
             message = f"{quote_path(place)} is not in `{revision}`"
             raise Failure(message, code=_NOT_FOUND)
     pathspec = Pathspec(path.strip(b"/") for path in paths or ())
-    scope = Scope(place, pathspec, quick=quick, extra=extra, linked=where.linked)
+    scope = Scope(place, pathspec, quick=quick, extra=extra)
+    if where.worktree is not None:
+        # Links have no files there, and it may be sparse.
+        scope = msgspec.structs.replace(scope, linked=False, sparse=where.worktree.sparse)
     check, problems = Check(), Counter[Problem]()
     with progress_bar() as progress:
         hands = workers(where.config, jobs)
@@ -99,13 +106,13 @@ def command(
 
 
 class _Where(NamedTuple):
-    """What is verified: whether *folder* holds *tree*; *linked*, unless it is a worktree, where links have no files."""
+    """What is verified: whether *folder* holds *tree*; if that is the *worktree*, what it is to have of it."""
 
     revision: str
     folder: Path
     tree: Tree
-    linked: bool
     config: Config
+    worktree: Worktree | None = None
 
 
 def _where(words: tuple[str, ...]) -> _Where:
@@ -118,12 +125,13 @@ def _where(words: tuple[str, ...]) -> _Where:
             message = "name the folder that is to hold the version"
             raise UsageError(message)
         folder = _folder(words[1])
-        return _Where(words[0], folder, tree_elsewhere(words[0]), linked=True, config=load_config())
+        return _Where(words[0], folder, tree_elsewhere(words[0]), load_config())
     history = open_history()
     revision, named = _split(history, words)
-    root = history.worktree.root
-    folder = root if named is None else _folder(named)
-    return _Where(revision, folder, history.tree(revision), not folder.samefile(root), history.worktree.config)
+    worktree = history.worktree
+    folder = worktree.root if named is None else _folder(named)
+    own = worktree if folder.samefile(worktree.root) else None
+    return _Where(revision, folder, history.tree(revision), worktree.config, own)
 
 
 def _folder(text: str) -> Path:

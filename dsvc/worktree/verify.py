@@ -18,6 +18,7 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.compare import Difference, content_digest, differences
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import Found
+from dsvc.worktree.sparse_set import EVERYTHING, SparseSet
 from dsvc.worktree.stat_cache import Row, pack_row
 from dsvc.worktree.workers import ALONE, Workers
 
@@ -62,7 +63,7 @@ class Scope(msgspec.Struct, frozen=True):
     """What is compared: of the version, what is below *prefix*; and of that and of the folder, what *pathspec* means.
 
     With *quick*, sizes stand for content; without *extra*, what the version has not is no matter. With *linked*, links
-    are to have files, as they have in a copy; in a worktree they have none.
+    are to have files, as they have in a copy; in a worktree they have none. What is outside of *sparse* may be missing.
     """
 
     prefix: bytes = b""
@@ -70,6 +71,7 @@ class Scope(msgspec.Struct, frozen=True):
     quick: bool = False
     extra: bool = True
     linked: bool = True
+    sparse: SparseSet = EVERYTHING
 
 
 class Check(msgspec.Struct):
@@ -137,6 +139,8 @@ def _batches(found: Iterable[Difference], expected: _Rows, scope: Scope, check: 
     batch: list[_Item] = []
     size = 0
     for difference in found:
+        if difference.found is None and not scope.sparse.covers(difference.path):
+            continue
         check.files += difference.staged is not None and difference.staged.kind != EntryKind.FOLDER
         for item in _judge(difference, expected, scope):
             batch.append(item)
