@@ -11,13 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dsvc.worktree.checkout import SessionChangedError
+from dsvc.log.entry import RefChange
+from dsvc.model.ids import ObjectId
+from dsvc.worktree.checkout import SessionChangedError, switch_to
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.restore import restore
 from dsvc.worktree.sparse import set_sparse
 from dsvc.worktree.sparse_set import EVERYTHING, SparseSetChangedError
 from dsvc.worktree.status import read_status
 from dsvc.worktree.worktree import Worktree
+from tests.crash_support import run_forked
 from tests.forked import Desk, desk
 from tests.killed import killed_at_step
 from tests.worktree_support import (
@@ -230,6 +233,42 @@ def test_a_switch_meanwhile_stops_the_change(tmp_path: Path) -> None:
     assert read_files(again.root) == {b"a/one": b"1", b"a/two": b"2", b"b/four": b"other"}
     assert read_status(again, again.store.state(), Pathspec()).outside == [b"b/four"]
     assert second != first
+
+
+def test_a_pull_meanwhile_stops_the_change(tmp_path: Path) -> None:
+    """Which leaves the session as it was, and moves the branch."""
+    worktree = make_worktree(tmp_path / "work")
+    first = commit_all(worktree, {b"a/one": b"1", b"b/four": b"1"})
+    second = commit_all(worktree, {b"a/one": b"2", b"b/four": b"2"})
+    main = "refs/heads/main"
+
+    def go(root: Path, old: ObjectId, new: ObjectId) -> None:
+        other = open_copy(root)
+        switch_to(other, main, tree_of(other, new), changes=lambda _: [RefChange(main, old.hex(), new.hex())])
+
+    go(worktree.root, second, first)
+    worktree = open_copy(worktree.root)
+    set_sparse(worktree, [b"a"])
+
+    with pytest.raises(SessionChangedError):
+        set_sparse(worktree, [b"b"], progress=Meanwhile(lambda: go(worktree.root, first, second)))
+
+    again = open_copy(worktree.root)
+    assert again.sparse.named == (b"a",)
+    assert read_status(again, again.store.state(), Pathspec()).unstaged == []
+
+
+def test_two_changes_do_not_happen_at_once(tmp_path: Path) -> None:
+    worktree = make_worktree(tmp_path / "work")
+    commit_all(worktree, FILES)
+    set_sparse(worktree, [b"a"])
+
+    def another() -> None:
+        assert run_forked("sparse", "set", "large", cwd=worktree.root).code == 6
+
+    set_sparse(worktree, [b"b"], progress=Meanwhile(another))
+
+    assert read_files(worktree.root) == {path: FILES[path] for path in (b"b/c/three", b"b/four")}
 
 
 def test_a_change_meanwhile_stops_the_switch(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ What comes is written first, then the set changes, and what goes, goes last: whe
 inside is there, and what is left over outside is told of and harms nobody.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -17,6 +18,7 @@ from dsvc.worktree.checkout import SessionChangedError, materialise
 from dsvc.worktree.losses import begins, look, refuse_losses
 from dsvc.worktree.scan import Found, scan
 from dsvc.worktree.session import refuse_interrupted
+from dsvc.worktree.snapshot_lock import Holder, hold
 from dsvc.worktree.sparse_set import EVERYTHING, SparseSet, sparse_set, write_sparse_set
 from dsvc.worktree.status import staged_cache
 from dsvc.worktree.workers import ALONE, Workers
@@ -47,12 +49,21 @@ def set_sparse(
         LocalChangesError: A file that would go was edited, or something else is where one would come; nothing changed.
         SwitchInterruptedError: A checkout was cut short.
         SessionChangedError: Another process staged or switched meanwhile; the worktree has what it had.
+        BusyError: Another process does the same.
         InvalidPathError: A path can be in no version.
         OutOfReachError: Data cannot be had.
     """
     named = list(paths)
-    before, wanted = worktree.sparse, sparse_set(named) if named else EVERYTHING
-    state = worktree.store.state()
+    wanted = sparse_set(named) if named else EVERYTHING
+    holder = Holder(os.uname().nodename, os.getpid(), worktree.store.context.now()[0])
+    # Another one would take away what this one brings.
+    with hold(worktree.control / "sparse.lock", holder, what="change of the sparse set"):
+        worktree.check_sparse_set()
+        return _change(worktree, wanted, workers, progress)
+
+
+def _change(worktree: Worktree, wanted: SparseSet, workers: Workers, progress: Progress) -> Resized:
+    before, state = worktree.sparse, worktree.store.state()
     session = worktree.session(state)
     refuse_interrupted(session)
     staged = worktree.staged_tree(state)
@@ -66,7 +77,8 @@ def set_sparse(
     rows, _ = materialise(worktree, coming, found, workers=workers, progress=progress)
     forgotten = [path for path in (key_path(row[0]) for row in cache.rows()) if not wanted.covers(path)]
     write_sparse_set(worktree.control, wanted)
-    if worktree.session(worktree.store.state()) != session:
+    now = worktree.store.state()
+    if worktree.session(now) != session or worktree.staged_tree(now).root != staged.root:
         # A switch that began meanwhile has looked at the old set; one that begins now finds this one.
         write_sparse_set(worktree.control, before)
         raise SessionChangedError
