@@ -378,3 +378,12 @@ def test_an_edit_within_a_second_is_seen(call_dsvc: RunDsvc, repository: Path, o
     os.utime(file, ns=(10**18 + 500_000_000, 10**18 + 500_000_000))
 
     assert "it was modified" in call_dsvc("link", "check", cwd=repository, code=1).stdout
+
+
+def test_an_empty_folder_in_which_links_are_is_none(call_dsvc: RunDsvc, repository: Path, outside: Path) -> None:
+    call_dsvc("link", "add", f"{outside.as_uri()}/a.txt", "--to", "raw/", cwd=repository)
+    (repository / "raw").mkdir()
+
+    assert call_dsvc("add", "-A", cwd=repository).stderr == "nothing changed\n"
+    assert list(listed(call_dsvc, repository)) == ["raw/a.txt"]
+    assert call_dsvc("status", "-s", cwd=repository).lines == ["A  raw/a.txt"]

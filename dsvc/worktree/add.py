@@ -167,6 +167,8 @@ class Selecting:
                 if pathspec.names(path):
                     raise UnsupportedFileError(path, found.mode)
                 self.skipped.append(found)
+            elif staged is None and found.kind == EntryKind.FOLDER and self._is_filled(path):
+                continue
             elif staged is not None or not what.tracked_only:
                 folder = path.rpartition(b"/")[0]
                 if folder != last:
@@ -177,6 +179,11 @@ class Selecting:
             raise IgnoredPathError(ignored)
         self._check_words()
         self.removed.extend(self._replaced_files())
+
+    def _is_filled(self, folder: bytes) -> bool:
+        """Tell whether something stays staged in *folder*, of which nothing is on disk: it is no empty one then."""
+        kept = (entry_from_row(row[0], row[2]).kind == EntryKind.EXTERNAL for row in self._cache.rows(folder))
+        return any(is_link or not self._what.removals for is_link in kept)
 
     def all(self) -> Selection:
         """Return all of it, as `files` yields it."""
