@@ -9,8 +9,9 @@ import pytest
 from dsvc.datasets import assemble
 from dsvc.datasets.get import find_wanted, get
 from dsvc.datasets.means import Means
+from dsvc.datasets.remote_source import RemoteSource
 from dsvc.datasets.selection import Selection
-from dsvc.datasets.source import RemoteSource, RepositorySource
+from dsvc.datasets.source import RepositorySource
 from dsvc.datasets.user_cache import UserCache
 from dsvc.errors import StorageError
 from dsvc.log.entry import RefChange

@@ -114,6 +114,7 @@ _HINTS: Final[dict[str, str]] = {
     "OutOfReachError": "once it can be reached, run the same again; `dsvc fetch --data` gets data before it is needed",
     "PublishedTagError": "to publish another version, run `dsvc publish NAME --next patch`",
     "PrerequisiteMissingError": "get those first, from an earlier bundle or from one that is made without `--since`",
+    "OccupiedError": "to let them make way, use `--overwrite`; to keep them, name another folder",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
     "StagedMetadataError": "commit it before, or give it up with `dsvc reset`",
     "StagedChangesError": "commit them first, or unstage them with `dsvc restore --staged`",

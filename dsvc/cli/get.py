@@ -4,15 +4,15 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from dsvc.cli import console
 from dsvc.cli.aliases import path_within, what_is_meant
 from dsvc.cli.errors import Failure, UsageError, exit_code
-from dsvc.cli.exchange import remote_hints
 from dsvc.cli.options import AnyLinks, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_lines
 from dsvc.cli.progress_bar import progress_bar
@@ -21,19 +21,16 @@ from dsvc.cli.user_cache import cache_keep, cache_limit, open_cache, open_source
 from dsvc.cli.workers import workers
 from dsvc.config import Config
 from dsvc.datasets.address import parse_address
-from dsvc.datasets.evict import evict
 from dsvc.datasets.get import Changed, Wanted, find_wanted, get, parse_changed
-from dsvc.datasets.link_policy import read_policy
-from dsvc.datasets.links import Links
 from dsvc.datasets.means import Means
 from dsvc.datasets.parts import Part, parse_part
 from dsvc.datasets.selection import Selection, clean_paths
-from dsvc.datasets.source import RemoteSource, Source, Version
-from dsvc.datasets.to_folder import OccupiedError, Placed, get_to, has_begun
-from dsvc.errors import NoSpaceError
+from dsvc.datasets.source import RepositorySource, Source, Version
+from dsvc.errors import DsvcError, NoSpaceError
 from dsvc.model.paths import quote_path
-from dsvc.storage.faults import UnreachableError
-from dsvc.transport.position import OtherStoreError, RemoteRewoundError
+
+if TYPE_CHECKING:
+    from dsvc.datasets.links import Links
 
 __all__ = ["command"]
 
@@ -147,7 +144,7 @@ def command(
     selection = Selection(clean_paths([what.path] if what.path else paths), part=part)
     config, control = surroundings()
     cache, limit, keep = open_cache(config), cache_limit(config), cache_keep(config)
-    asking = None if offline else _links(config, None if what.store else control, anything=any_links)
+    links = partial(_links, config, None if what.store else control, anything=any_links)
     with ExitStack() as stack:
         with progress_bar() as progress:
             source = open_source(cache, what.store, offline=offline, progress=progress)
@@ -157,17 +154,15 @@ def command(
                     version = msgspec.structs.replace(wanted.version, name=target.name)
                     wanted = msgspec.structs.replace(wanted, name=target.name, version=version)
                 _tell_age(source, wanted.version, offline=offline)
-                means = Means(cache, source, asking, workers(config, jobs), progress)
+                means = Means(cache, source, None if offline else links, workers(config, jobs), progress)
                 if to is None:
                     got = stack.enter_context(get(means, wanted, verify=verify))
                     shown = _Shown(got.path, got.record.files, got.record.size, got.was_there, got.lease)
                 else:
-                    placed = _get_to(means, wanted, to, linked=link, overwrite=overwrite, verify=verify)
-                    folder = Path(os.path.normpath(Path.cwd() / to))
-                    shown = _Shown(folder, placed.files, placed.size, placed.was_there, None)
-        if to is not None and link and not placed.linked:
-            console.say(f"the files of {quote_path(os.fsencode(to))} are copies: links to the cache cannot be there")
+                    shown = _get_to(means, wanted, to, linked=link, overwrite=overwrite, verify=verify)
         if limit is not None and not shown.was_there:
+            from dsvc.datasets.evict import evict
+
             evict(cache, limit, keep=keep, automatic=True)
         record_use(wanted.version.name, wanted.version.commit_id, place=source.place, itself=words is not None)
         if target is not None and config.flag("use.record"):
@@ -195,16 +190,10 @@ def _named(paths: tuple[bytes, ...], file: Path, *, null: bool) -> tuple[bytes, 
     return named
 
 
-def _get_to(means: Means, wanted: Wanted, folder: Path, *, linked: bool, overwrite: bool, verify: bool) -> Placed:
-    try:
-        return get_to(means, wanted, folder, linked=linked, overwrite=overwrite, verify=verify)
-    except BaseException:
-        if has_begun(folder):
-            console.hint(f"what has come is kept in {quote_path(os.fsencode(folder))}: run the same again to go on")
-        raise
+def _links(config: Config, control: Path | None, *, anything: bool) -> "Links":
+    from dsvc.datasets.link_policy import read_policy
+    from dsvc.datasets.links import Links
 
-
-def _links(config: Config, control: Path | None, *, anything: bool) -> Links:
     return Links(config, make_context(config), read_policy(config, control, anything=anything))
 
 
@@ -221,6 +210,22 @@ class _Shown(msgspec.Struct, frozen=True):
         """Return the path that was asked for: that of *within*, unless it is a pattern."""
         named = self.folder / os.fsdecode(within) if within else self.folder
         return named if os.path.lexists(named) else self.folder
+
+
+def _get_to(means: Means, wanted: Wanted, folder: Path, *, linked: bool, overwrite: bool, verify: bool) -> _Shown:
+    from dsvc.datasets.to_folder import get_to, has_begun
+
+    shown = quote_path(os.fsencode(folder))
+    try:
+        placed = get_to(means, wanted, folder, linked=linked, overwrite=overwrite, verify=verify)
+    except BaseException:
+        if has_begun(folder):
+            console.hint(f"what has come is kept in {shown}: run the same again to go on")
+        raise
+    if linked and not placed.linked:
+        console.say(f"the files of {shown} are copies: links to the cache cannot be there")
+    absolute = Path(os.path.normpath(Path.cwd() / folder))
+    return _Shown(absolute, placed.files, placed.size, placed.was_there, None)
 
 
 def _say(wanted: Wanted, shown: _Shown) -> None:
@@ -248,28 +253,39 @@ def _print_json(wanted: Wanted, shown: _Shown, path: Path) -> None:
 def _hints(source: Source, *, offline: bool) -> Iterator[None]:
     """Add to what goes wrong what to type."""
     try:
-        with remote_hints(source.label):
-            yield
-    except OccupiedError as error:
-        hint = "to let them make way, use `--overwrite`; to keep them, name another folder"
-        raise Failure(str(error), code=exit_code(error), hint=hint) from error
+        yield
     except NoSpaceError as error:
         hint = "to make room in the cache, run `dsvc cache gc --max-size SIZE`"
         raise Failure(str(error), code=exit_code(error), hint=hint) from error
-    except Failure as error:
-        # A store that is no longer what it was has no name here that `dsvc remote` would know.
-        cause = error.__cause__
-        if isinstance(source, RemoteSource) and isinstance(cause, OtherStoreError | RemoteRewoundError):
-            hint = f"if that is as it should be, remove {quote_path(os.fsencode(source.folder))}, and try again"
-            raise Failure(str(error), code=error.code, hint=hint) from cause
+    except DsvcError as error:
+        if not isinstance(source, RepositorySource):
+            _raise_advised(error, source, offline=offline)
         raise
-    except UnreachableError as error:
+
+
+def _raise_advised(error: DsvcError, source: Source, *, offline: bool) -> None:
+    """Raise *error* again if there is nothing special to say about it, else what says that."""
+    from dsvc.cli.exchange import remote_hints
+    from dsvc.datasets.remote_source import RemoteSource
+    from dsvc.storage.faults import UnreachableError
+    from dsvc.transport.position import OtherStoreError, RemoteRewoundError
+
+    try:
+        with remote_hints(source.label):
+            raise error
+    except Failure as failure:
+        # A store that is no longer what it was has no name here that `dsvc remote` would know.
+        if isinstance(source, RemoteSource) and isinstance(error, OtherStoreError | RemoteRewoundError):
+            hint = f"if that is as it should be, remove {quote_path(os.fsencode(source.folder))}, and try again"
+            raise Failure(str(error), code=failure.code, hint=hint) from error
+        raise
+    except UnreachableError:
         advice = None if offline else "to ask nobody, and use what is known, use `--offline`"
         raise Failure(str(error), code=exit_code(error), hint=advice) from error
 
 
 def _tell_age(source: Source, version: Version, *, offline: bool) -> None:
-    if offline and isinstance(source, RemoteSource) and not version.is_final:
+    if offline and not isinstance(source, RepositorySource) and not version.is_final:
         age = console.relative_date(version.seen, now()[0])
         console.say(f"`{version.name}` is what it was {age}")
 

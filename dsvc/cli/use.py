@@ -23,7 +23,8 @@ from dsvc.datasets.lockfile import (
     read_lock,
     usual_alias,
 )
-from dsvc.datasets.source import RemoteSource, Source
+from dsvc.datasets.remote_source import RemoteSource
+from dsvc.datasets.source import Source
 from dsvc.history.versions import split_version
 from dsvc.model.ids import ObjectId
 from dsvc.transport.address import redact, resolve_address

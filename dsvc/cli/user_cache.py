@@ -2,19 +2,19 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsvc.cli.errors import Failure, UsageError, exit_code
-from dsvc.cli.exchange import remote_hints
 from dsvc.cli.session import load_config, make_context, open_repository, user_cache_folder, user_config_file
 from dsvc.config import Config
 from dsvc.datasets.amounts import BadAmountError, parse_duration, parse_size
-from dsvc.datasets.source import RepositorySource, Source, open_remote_source
+from dsvc.datasets.source import RepositorySource, Source
 from dsvc.datasets.user_cache import UserCache
 from dsvc.progress import Progress
 from dsvc.repository import NotARepositoryError, find_control
-from dsvc.storage.settings import NO_SETTINGS, Settings, read_settings
-from dsvc.transport.address import redact, resolve_address
-from dsvc.transport.remote import RemoteNotFoundError, base_folder
+
+if TYPE_CHECKING:
+    from dsvc.storage.settings import Settings
 
 __all__ = ["cache_keep", "cache_limit", "find_store", "open_cache", "open_source", "surroundings"]
 
@@ -77,6 +77,11 @@ def open_source(cache: UserCache, store: str | None, *, offline: bool, progress:
         except NotARepositoryError as error:
             hint = "to name what is in a store, write `REMOTE#NAME`: a remote's name or its address, and what is in it"
             raise Failure(str(error), code=exit_code(error), hint=hint) from error
+    # All of transport, which what is here does not need.
+    from dsvc.cli.exchange import remote_hints
+    from dsvc.datasets.remote_source import open_remote_source
+    from dsvc.transport.address import redact
+
     config, _ = surroundings()
     with remote_hints(store):
         address, settings = find_store(store)
@@ -84,12 +89,16 @@ def open_source(cache: UserCache, store: str | None, *, offline: bool, progress:
     return open_remote_source(cache, label, address, context, settings=settings, offline=offline, progress=progress)
 
 
-def find_store(store: str) -> tuple[str, Settings]:
+def find_store(store: str) -> "tuple[str, Settings]":
     """Return the address, which means the same everywhere, of *store*, a remote's name or an address, and its settings.
 
     Raises:
         RemoteNotFoundError: It is neither.
     """
+    from dsvc.storage.settings import NO_SETTINGS, read_settings
+    from dsvc.transport.address import resolve_address
+    from dsvc.transport.remote import RemoteNotFoundError
+
     config, control = surroundings()
     remotes = {name: resolve_address(one, _base(config, control, name)) for name, one in config.remotes().items()}
     if store in remotes:
@@ -104,5 +113,7 @@ def find_store(store: str) -> tuple[str, Settings]:
 
 def _base(config: Config, control: Path | None, remote: str) -> Path:
     """Return what a path as the address of *remote* is relative to: the repository, or else the user's own settings."""
+    from dsvc.transport.remote import base_folder
+
     is_own = control is not None and config.origin(f"remote.{remote}.url") == "repository"
     return base_folder(control) if control is not None and is_own else user_config_file().parent

@@ -94,7 +94,7 @@ def _fetch(means: Means, root: bytes, entries: Sequence[Entry], folder: Path) ->
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode
-        for (one, file), digest in zip(wanted, means.links.fetch_all(wanted, means.progress), strict=True):
+        for (one, file), digest in zip(wanted, means.links().fetch_all(wanted, means.progress), strict=True):
             entry = found[one.entry.path] = msgspec.structs.replace(one.entry, digest=bytes(digest))
             seal_file(entry, os.fsencode(file.name), descriptor, mode)
             means.cache.add_file(entry, file)

@@ -8,34 +8,26 @@ all of it is there: a get that fails leaves none.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from dsvc.datasets.assemble import Assembler, clear, move_in
-from dsvc.datasets.fetch_links import with_links
 from dsvc.datasets.means import Means
 from dsvc.datasets.selection import Selection
 from dsvc.datasets.source import Source, UnknownOfflineError, Version
 from dsvc.datasets.tree_record import (
-    Damage,
     TreeRecord,
-    folders_of,
     inspect,
     read_manifest,
     read_record,
-    write_manifest,
-    write_record,
 )
-from dsvc.datasets.user_cache import UserCache, remove_folder
+from dsvc.datasets.user_cache import UserCache
 from dsvc.errors import InvalidInputError
 from dsvc.history.revisions import UnknownRevisionError
-from dsvc.model.tree import Entry, EntryKind
-from dsvc.storage.local import storage_error, sync_filesystem, sync_folder
-from dsvc.worktree.folders import Folders
+from dsvc.model.tree import Entry
 
 __all__ = ["Changed", "Got", "Wanted", "entries_of", "find_wanted", "get", "parse_changed"]
 
@@ -43,7 +35,6 @@ __all__ = ["Changed", "Got", "Wanted", "entries_of", "find_wanted", "get", "pars
 _ALWAYS: Final = 10_000
 # Those of more, once a day; in nanoseconds.
 _SELDOM: Final = 24 * 3600 * 1_000_000_000
-_READ_ONLY_FOLDER: Final = 0o555
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -137,8 +128,12 @@ def get(means: Means, wanted: Wanted, *, verify: bool = False) -> Iterator[Got]:
                 record = None if verify else _find(cache, tree_id, verify=False)
                 was_there = record is not None
                 if record is None:
-                    with with_links(means, wanted.version.tree, entries_of(means, wanted)) as entries:
-                        record = _make(means, wanted, entries, verify=verify)
+                    # What makes trees takes as long to load as all else here together.
+                    from dsvc.datasets.make_tree import make_tree
+
+                    known, selection = entries_of(means, wanted), wanted.selection.describe()
+                    root = wanted.version.tree
+                    record = make_tree(means, tree_id, root, known, selection=selection, verify=verify)
         yield Got(cache.tree(tree_id), tree_id, record, was_there, lease)
 
 
@@ -173,93 +168,3 @@ def _is_due(cache: UserCache, tree_id: str) -> bool:
     with suppress(OSError):
         return cache.clock() - (cache.root / "records" / tree_id).stat().st_mtime_ns > _SELDOM
     return False
-
-
-def _make(means: Means, wanted: Wanted, entries: Sequence[Entry], *, verify: bool) -> TreeRecord:
-    """Make or repair the tree that is *wanted*, which nobody else does meanwhile."""
-    cache = means.cache
-    cache.tidy()
-    tree_id = wanted.tree_id
-    tree = cache.tree(tree_id)
-    cache.values.delete(f"records/{tree_id}")
-    write_manifest(cache, tree_id, entries)
-    assembler = Assembler(means, tree_id)
-    if tree.exists():
-        own = _repair(cache, tree, entries, assembler, verify=verify)
-    else:
-        own = _build(cache, tree, entries, assembler)
-    # What the record says has to be true after a power cut, too.
-    try:
-        _seal_folders(cache, tree, entries)
-        sync_filesystem(cache.root)
-    except OSError as error:
-        raise storage_error(error, f"write {tree}") from error
-    return write_record(cache, tree_id, wanted.version.tree, entries, own=own, selection=wanted.selection.describe())
-
-
-def _build(cache: UserCache, tree: Path, entries: Sequence[Entry], assembler: Assembler) -> int:
-    """Make *tree* of *entries*, each of which is hashed on the way."""
-    made = cache.temporary()
-    try:
-        made.mkdir()
-        own = assembler.put(entries, made, linked=True)
-        made.rename(tree)
-        sync_folder(tree.parent)
-    except OSError as error:
-        raise storage_error(error, f"make {tree}") from error
-    finally:
-        remove_folder(made)
-    return own
-
-
-def _repair(cache: UserCache, tree: Path, entries: Sequence[Entry], assembler: Assembler, *, verify: bool) -> int:
-    """Let *tree*, which is there and may be in use, be right again; what is right in it stays as it is."""
-    root = os.fsencode(tree)
-    damage = inspect(root, entries)
-    if verify:
-        _distrust(cache, root, entries, damage)
-    _open_folders(root)
-    broken = [*damage.missing, *damage.wrong]
-    made = cache.temporary()
-    try:
-        made.mkdir()
-        own = assembler.put(broken, made, linked=True)
-        clear(root, damage)
-        # An empty folder may have gone with what was in it.
-        folders = [entry for entry in entries if entry.kind == EntryKind.FOLDER]
-        move_in(os.fsencode(made), root, [*broken, *folders])
-    except OSError as error:
-        raise storage_error(error, f"repair {tree}") from error
-    finally:
-        remove_folder(made)
-    return own
-
-
-def _distrust(cache: UserCache, root: bytes, entries: Sequence[Entry], damage: Damage) -> None:
-    """Add to *damage* what only its content shows, and let nobody take the same file from the cache."""
-    known = {entry.path for entry in (*damage.missing, *damage.wrong)}
-    some = [entry for entry in entries if entry.path not in known]
-    for entry in inspect(root, some, content=True, names=False).wrong:
-        damage.wrong.append(entry)
-        cache.discard_file(entry)
-
-
-def _open_folders(root: bytes) -> None:
-    with Folders(root) as folders:
-        inside = [b""]
-        for above in inside:
-            descriptor = folders.open(above)
-            os.fchmod(descriptor, os.fstat(descriptor).st_mode | 0o700)
-            with os.scandir(descriptor) as found:
-                names = [os.fsencode(item.name) for item in found if item.is_dir(follow_symlinks=False)]
-            inside += [above + b"/" + name if above else name for name in names]
-
-
-def _seal_folders(cache: UserCache, tree: Path, entries: Sequence[Entry]) -> None:
-    """Let nothing be added to the folders of *tree*, unless other members of a group are to be able to evict it."""
-    if cache.shared:
-        return
-    with Folders(os.fsencode(tree)) as folders:
-        for path in folders_of(entries):
-            descriptor = folders.open(path)
-            os.fchmod(descriptor, os.fstat(descriptor).st_mode & _READ_ONLY_FOLDER)
