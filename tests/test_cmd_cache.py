@@ -80,6 +80,8 @@ def test_trees_are_listed_by_the_names_they_were_asked_for(scene: Scene) -> None
     shown = scene.run("cache")
     assert "main, HEAD" in shown.stdout
     assert shown.stderr.startswith("2 trees, ")
+    scene.get("../work#main", cwd=scene.away)
+    assert "what is known of 1 store: " in scene.run("cache").stderr
 
 
 def test_what_was_asked_for_a_short_while_ago_stays_whatever_the_limit(scene: Scene) -> None:

@@ -87,6 +87,10 @@ def list_trees(*, quiet: Quiet = False, json: Json = False) -> None:
     most = f" of at most {console.format_size(limit)}" if limit is not None else ""
     taken = f"{console.plural(len(trees), 'tree')}, {console.format_size(cache_size(cache))}{most}"
     console.say(f"{taken}, in {quote_path(os.fsencode(cache.root))}")
+    stores = list((cache.root / "stores").iterdir())
+    if stores:
+        size = sum(path.lstat().st_size for store in stores for path in store.rglob("*"))
+        console.say(f"what is known of {console.plural(len(stores), 'store')}: {console.format_size(size)}")
 
 
 def _show(cache: UserCache, tree_id: str, now: int, *, json: bool) -> None:

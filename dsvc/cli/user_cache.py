@@ -103,7 +103,7 @@ def find_store(store: str) -> "tuple[str, Settings]":
     remotes = {name: resolve_address(one, _base(config, control, name)) for name, one in config.remotes().items()}
     if store in remotes:
         return remotes[store], read_settings(config, store, os.environ)
-    if not ("/" in store or store.startswith(".") or Path(store).is_dir()):
+    if not ("/" in store or store.startswith(".") or Path(store).exists()):
         raise RemoteNotFoundError(store)
     address = resolve_address(store, Path.cwd())
     # Whoever names a remote by its address means it as it is configured.
