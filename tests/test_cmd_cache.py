@@ -31,6 +31,7 @@ from tests.worktree_support import commit_all, make_worktree, open_copy, read_fi
 __all__ = ["scene"]
 
 _GROUP = 54_321
+_NOBODY = 65_534
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -267,6 +268,65 @@ def test_what_the_cache_writes_down_may_be_lost_or_damaged(kind: str, scene: Sce
         assert read_files(tree) == SECOND
         scene.run("cache", "ls")
         scene.run("cache", "verify")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_cache_that_cannot_be_written_to_gives_what_it_has(scene: Scene) -> None:
+    tree = scene.get("main")
+    subprocess.run(["chmod", "-R", "a+rX", scene.root], check=True)
+
+    assert Path(scene.run("get", "main", user=_NOBODY).stdout.strip()) == tree
+    refused = scene.run("get", "main@1.0", user=_NOBODY, code=7)
+    assert refused.stderr.startswith("error: cannot lock ")
+
+
+# What filesystems do not have.
+
+
+def got(scene: Scene, name: str = "main") -> tuple[Path, int]:
+    """Get *name* in this process; return the path, and how many bytes of it no other file shares."""
+    source = RepositorySource(scene.worktree)
+    with get(Means(UserCache.open(scene.cache), source), find_wanted(source, name, Selection())) as found:
+        return found.path, found.record.own
+
+
+def test_where_there_can_be_no_links_a_tree_has_copies(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_arguments: object, **_keywords: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_links)
+    tree, own = got(scene)
+
+    assert read_files(tree) == SECOND
+    assert own == sum(path.stat().st_size for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
+    assert not (tree / "data/large").stat().st_mode & 0o222
+    assert got(scene) == (tree, own)
+    assert freed(scene, "--max-size", "0") == 0
+    scene.age(tree)
+    assert freed(scene, "--max-size", "0") == own
+
+
+def test_where_a_file_has_all_the_links_it_can_have_another_takes_its_place(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = got(scene, "main@1.0")
+    link = os.link
+    refused: list[bytes] = []
+
+    def full(source: bytes, *arguments: object, **keywords: object) -> None:
+        if b"/" in source and not refused:
+            refused.append(source)
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        link(source, *arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", full)
+    second, own = got(scene)
+
+    assert refused
+    assert read_files(first) == FIRST
+    assert read_files(second) == SECOND
+    assert own == 0
+    assert scene.run("cache", "verify").stderr == "all is as it was written\n"
 
 
 # Several users.

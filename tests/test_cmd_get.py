@@ -69,6 +69,16 @@ def test_a_tree_is_read_only(scene: Scene) -> None:
     assert not any(path.stat().st_mode & 0o222 for path in [tree, *tree.rglob("*")])
 
 
+def test_a_large_file_comes_whole_as_a_link_and_as_a_copy(scene: Scene) -> None:
+    files: dict[bytes, Content] = {b"large": os.urandom(17_000_000), b"small": b"1"}
+    commit_all(scene.worktree, files)
+
+    assert read_files(scene.get("main", "--to", "../out")) == files
+    assert read_files(scene.get("main")) == files
+    assert read_files(scene.get("main", "--to", "../other")) == files
+    assert (scene.get("main") / "large").stat().st_nlink == 2
+
+
 def test_paths_and_patterns_select_and_what_is_not_there_is_named(scene: Scene) -> None:
     tree = scene.get("main", "data", "*.csv")
 
