@@ -158,6 +158,17 @@ def test_a_store_that_was_pushed_to_is_a_bare_repository(work: Path, desk: Desk)
     assert desk("log", "--oneline", "trunk", cwd=work.parent / "elsewhere").lines
 
 
+def test_a_bare_repository_can_be_made_empty(work: Path, desk: Desk) -> None:
+    bare = work.parent / "bare"
+
+    assert desk("init", "--bare", "-b", "trunk", bare).stderr == f"Initialized empty bare dsvc repository in {bare}/\n"
+
+    assert desk("init", "--bare", bare).stderr == f"There is a dsvc repository in {bare}/ already\n"
+    desk("push", "-q", bare, "trunk")
+    assert desk("branch", cwd=bare).lines == ["* trunk"]
+    assert "is not empty" in desk("init", "--bare", work, code=10).stderr
+
+
 def test_what_others_call_config_json_makes_no_repository(desk: Desk) -> None:
     for content in ("{}", '{"format": "x"}', "no json", ""):
         (desk.folder / "config.json").write_text(content)
