@@ -16,10 +16,10 @@ raw u32, count u32, codec u8, checksum (32) · of each object: kind u8, length u
 import os
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, overload
 
 import msgspec
 import zstandard
@@ -94,11 +94,55 @@ class FrameRecord(msgspec.Struct, frozen=True):
     header: frame.FrameHeader
 
 
+class FrameTable(Sequence[FrameRecord]):
+    """The frames of a pack, in columns: there are millions in a terabyte, and records take eight times this."""
+
+    def __init__(self, frames: Iterable[FrameRecord] = ()) -> None:
+        self.offsets, self.stored, self.raws, self.counts = (array("I") for _ in range(4))
+        self.codecs, self.checksums = bytearray(), bytearray()
+        for record in frames:
+            self.append(record)
+
+    def append(self, record: FrameRecord) -> None:
+        """Add *record* at the end."""
+        header = record.header
+        self.offsets.append(record.offset)
+        self.stored.append(header.stored_length)
+        self.raws.append(header.raw_length)
+        self.counts.append(header.count)
+        self.codecs.append(header.codec)
+        self.checksums += header.checksum
+
+    def __len__(self) -> int:
+        return len(self.codecs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    @overload
+    def __getitem__(self, number: int) -> FrameRecord: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[FrameRecord]: ...
+
+    def __getitem__(self, number: int | slice) -> FrameRecord | list[FrameRecord]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        place = range(len(self))[number]
+        checksum = bytes(self.checksums[32 * place : 32 * place + 32])
+        header = frame.FrameHeader(
+            self.codecs[place], self.raws[place], self.stored[place], self.counts[place], checksum
+        )
+        return FrameRecord(self.offsets[place], header)
+
+
 class PackFooter(msgspec.Struct, frozen=True):
     """What a pack holds: its frames, and for each object, in order, kind, length and perhaps id."""
 
     content: int
-    frames: list[FrameRecord]
+    frames: Sequence[FrameRecord]
     kinds: bytes
     lengths: Sequence[int]
     ids: bytes | None
@@ -150,7 +194,7 @@ class PackWriter:
         self._path = path
         self._content = int(metadata)
         self._limit = METADATA_PACK_SIZE if metadata else DATA_PACK_SIZE
-        self._frames: list[FrameRecord] = []
+        self._frames = FrameTable()
         self._kinds = bytearray()
         self._lengths = array("I")
         self._ids: list[bytes] = []
@@ -370,16 +414,9 @@ def _decode_footer(name: str, content: int, raw: memoryview) -> PackFooter:
         position += length
         return raw[position - length : position]
 
-    offsets, stored, raws, counts = (_read_u32(take(4 * frames)) for _ in range(4))
-    codecs = bytes(take(frames))
-    checksums = bytes(take(32 * frames))
-    records = [
-        FrameRecord(
-            offsets[i],
-            frame.FrameHeader(codecs[i], raws[i], stored[i], counts[i], checksums[32 * i : 32 * i + 32]),
-        )
-        for i in range(frames)
-    ]
+    records = FrameTable()
+    records.offsets, records.stored, records.raws, records.counts = (_read_u32(take(4 * frames)) for _ in range(4))
+    records.codecs, records.checksums = bytearray(take(frames)), bytearray(take(32 * frames))
     kinds = bytes(take(objects))
     lengths = _read_u32(take(4 * objects))
     ids = bytes(take(ID_LENGTH * objects)) if has_ids else None

@@ -32,7 +32,8 @@ class PackReceiver:
 
     *temporary* names new files for packs on their way. `copy` may be called from several
     threads; the other methods may not. What was received is part of the store once the log names what
-    `finish` returns. Whether a pack that is copied arrived before is looked for, unless all *is_new*.
+    `finish` returns. Whether a pack that is copied arrived before is looked for, unless all *is_new*; whether an object
+    that is added was added before, unless they are *distinct*.
 
     What is made here is stored by the `pool`, if there is one, as soon as a pack is full.
     """
@@ -45,6 +46,7 @@ class PackReceiver:
         *,
         generation: int,
         is_new: bool = False,
+        distinct: bool = False,
     ) -> None:
         self._database = database
         self.backend: Final = backend
@@ -52,7 +54,7 @@ class PackReceiver:
         self._files = _local_files(backend)
         self._generation = generation
         self._is_new = is_new
-        self._maker = PackMaker(self._files.temporary if self._files else temporary, generation)
+        self._maker = PackMaker(self._files.temporary if self._files else temporary, generation, distinct=distinct)
         self._copied: list[SealedPack] = []
         self._made: list[SealedPack] = []
         self._storing: list[Future[None]] = []
@@ -63,22 +65,20 @@ class PackReceiver:
     ) -> int:
         """Bring *pack* whole; return how many bytes had to be sent, 0 if it is there already.
 
-        With *link*, its file is shared instead of copied where the system can. *verified* is called, once, as soon as
-        its objects are known, or that it failed.
+        With *link*, its file is shared instead of copied where the system can. *verified* is called as soon as its
+        objects are known, before it is durable.
 
         Raises:
             MalformedPackError: It is damaged, and nothing of it is kept.
         """
         name = f"{pack.name.partition('.')[0]}.{self._generation}"
         store: Callable[[], None] | None = None
-        try:
-            ids = None if self._is_new else self._present(name, pack.length)
-            if ids is None:
-                ids, store = self._take(source, pack, pack_key(name), link=link)
-            with self._lock:
-                self._copied.append(SealedPack(name, Path(), pack.length, pack.raw_length, pack.footer, ids))
-        finally:
-            verified()
+        ids = None if self._is_new else self._present(name, pack.length)
+        if ids is None:
+            ids, store = self._take(source, pack, pack_key(name), link=link)
+        with self._lock:
+            self._copied.append(SealedPack(name, Path(), pack.length, pack.raw_length, pack.footer, ids))
+        verified()
         if store is None:
             return 0
         store()
@@ -90,12 +90,14 @@ class PackReceiver:
         if files is not None:
             path, ids = self._write(files, source, pack, link=link)
             return ids, lambda: files.adopt(path, key)
-        # Filled piece by piece: put together afterwards, each thread would hold the pack twice.
-        value, found = bytearray(pack.head), []
+        # Filled piece by piece, and not let grow: each thread would hold more than the pack.
+        value, found, end = bytearray(pack.length), [], len(pack.head)
+        value[:end] = pack.head
         for piece in verified_pieces(source, pack):
-            value += piece.data
+            value[end : end + len(piece.data)] = piece.data
+            end += len(piece.data)
             found.append(piece.ids)
-        value += pack.tail
+        value[end:] = pack.tail
         return b"".join(found), lambda: self.backend.write(key, value)
 
     def _present(self, name: str, length: int) -> bytes | None:

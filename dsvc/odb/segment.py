@@ -45,6 +45,7 @@ _MAGIC: Final = b"DSVCINDX"
 _FILTER_FROM: Final = 65_536
 _FILTER_BITS_PER_OBJECT: Final = 16
 _FEW_FRAMES: Final = 16
+_MANY: Final = 65_536
 
 
 class MalformedSegmentError(CorruptionError):
@@ -87,7 +88,7 @@ def _little(column: "array[int]") -> bytes:
     return column.tobytes()
 
 
-def _padded(column: bytes) -> bytes:
+def _padded(column: bytes | bytearray) -> bytes | bytearray:
     return column + bytes(-len(column) % 8)
 
 
@@ -105,7 +106,7 @@ class _Rows:
         self.lengths = array("I")
         self.kinds = bytearray()
 
-    def in_order(self) -> bytes:
+    def in_order(self) -> bytes | bytearray:
         """Return one record for each id, in order of the ids; of several with one id the first in storage only.
 
         The rows are used up.
@@ -122,10 +123,24 @@ class _Rows:
         self.ids.clear()
         self.kinds.clear()
         del self.frames[:], self.places[:], self.lengths[:]
-        records = [record for (record,) in _RECORDS.iter_unpack(table)]
+        if len(table) < _RECORD * _MANY:
+            return _sorted(table)
+        # A part of them at a time, by the first byte of the id: an object for each record takes twice its bytes.
+        parts = [bytearray() for _ in range(256)]
+        for (record,) in _RECORDS.iter_unpack(table):
+            parts[record[0]] += record
         del table
-        records.sort()
-        return b"".join(_without_twins(records))
+        records = bytearray()
+        for number, part in enumerate(parts):
+            parts[number] = bytearray()
+            records += _sorted(part)
+        return records
+
+
+def _sorted(table: bytearray) -> bytes:
+    records = [record for (record,) in _RECORDS.iter_unpack(table)]
+    records.sort()
+    return b"".join(_without_twins(records))
 
 
 def _without_twins(records: list[bytes]) -> list[bytes]:
@@ -136,38 +151,33 @@ def _without_twins(records: list[bytes]) -> list[bytes]:
     return records
 
 
-def _column_of(records: bytes, at: int, width: int) -> bytes:
-    """Return a column of numbers, of *width* bytes each, that are at *at* of each record."""
-    column = bytearray(len(records) // _RECORD * width)
-    for place in range(width):
-        column[place::width] = records[at + width - 1 - place :: _RECORD]
-    return bytes(column)
-
-
 def _encode(packs: Sequence[str], frames: Sequence[_FrameRow], rows: _Rows) -> bytes:
     """Return the bytes of a segment of *rows*, which are used up."""
-    records = rows.in_order()
-    count = len(records) // _RECORD
+    data = bytearray(_HEADER.size)
+    count = _put_rows(data, rows.in_order())
     bits = _filter_bits(count)
-    header = _HEADER.pack(_MAGIC, 1, 0, len(packs), len(frames), 0, count, bits, _ZEROS)
-    prefixes = _column_of(records, 0, 8)
-    rests = bytearray(24 * count)
-    for place in range(24):
-        rests[place::24] = records[8 + place :: _RECORD]
-    return b"".join(
-        (
-            header,
-            prefixes,
-            rests,
-            *(_padded(_column_of(records, at, 4)) for at in (_FRAME, _PLACE, _LENGTH)),
-            _padded(records[_KIND::_RECORD]),
-            *(_padded(_little(array("I", [row[column] for row in frames]))) for column in range(4)),
-            _padded(bytes([row[4] for row in frames])),
-            b"".join([bytes.fromhex(name[3:67]) for name in packs]),
-            _little(array("Q", [int(name[68:]) for name in packs])),
-            _encode_filter(_column(memoryview(prefixes), "Q"), bits),
-        )
-    )
+    _HEADER.pack_into(data, 0, _MAGIC, 1, 0, len(packs), len(frames), 0, count, bits, _ZEROS)
+    for column in range(4):
+        data += _padded(_little(array("I", [row[column] for row in frames])))
+    data += _padded(bytes([row[4] for row in frames]))
+    data += b"".join([bytes.fromhex(name[3:67]) for name in packs])
+    data += _little(array("Q", [int(name[68:]) for name in packs]))
+    with memoryview(data) as view:
+        table = _encode_filter(_column(view[_HEADER.size : _HEADER.size + 8 * count], "Q"), bits)
+    return b"".join((data, table))
+
+
+def _put_rows(data: bytearray, records: bytes | bytearray) -> int:
+    """Append the columns of *records* to *data*; return how many there are."""
+    count = len(records) // _RECORD
+    for at, width in ((0, 8), (8, 24), (_FRAME, 4), (_PLACE, 4), (_LENGTH, 4), (_KIND, 1)):
+        start, end = len(data), len(data) + width * count
+        data.extend(bytes(end - start + -(end - start) % 8))
+        for place in range(width):
+            # The high byte of a number comes first in a record, and last in a column; the rest of an id stays as it is.
+            source = place if width == 24 else width - 1 - place
+            data[start + place : end : width] = records[at + source :: _RECORD]
+    return count
 
 
 def _encode_filter(prefixes: Iterable[int], bits: int) -> bytes:
@@ -360,6 +370,11 @@ class Segment:
     def frame_of(self, row: int) -> int:
         """Return the number of the frame that *row* points into, in the order of `frame_rows`."""
         return self._frames[row]
+
+    @property
+    def frame_count(self) -> int:
+        """The number of frames that rows point into."""
+        return len(self._codecs)
 
     def frame_numbers(self) -> Sequence[int]:
         """Return the column of what `frame_of` tells of each row: a call for each takes longer than its use."""

@@ -39,16 +39,20 @@ class PackSet:
     """Packs of one content that are filled one after another. Not safe to share between threads.
 
     It knows the ids that it holds, so an object is written once; what is elsewhere already is
-    the caller's question.
+    the caller's question. Of what comes in whole frames, or is *distinct* anyway, it remembers nothing: in a set, an id
+    takes a hundred bytes.
     """
 
-    def __init__(self, temporary: Callable[[], Path], generation: int, *, metadata: bool = False) -> None:
+    def __init__(
+        self, temporary: Callable[[], Path], generation: int, *, metadata: bool = False, distinct: bool = False
+    ) -> None:
         self._temporary = temporary
         self._generation = generation
         self._metadata = metadata
         self._writer: PackWriter | None = None
         self._sealed: list[SealedPack] = []
         self._ids: set[bytes] = set()
+        self._is_distinct = distinct
 
     def __contains__(self, object_id: bytes) -> bool:
         return object_id in self._ids
@@ -57,7 +61,8 @@ class PackSet:
         """Append an object that is not here yet."""
         writer = self._open()
         writer.add(kind, object_id, data)
-        self._ids.add(object_id)
+        if not self._is_distinct:
+            self._ids.add(object_id)
         if writer.is_full:
             self.seal()
 
@@ -67,7 +72,6 @@ class PackSet:
         """Append a verified frame of another pack as it is."""
         writer = self._open()
         writer.add_frame(header, payload, kinds, lengths, ids)
-        self._ids.update(ids)
         if writer.is_full:
             self.seal()
 
@@ -103,12 +107,12 @@ class PackSet:
 class PackMaker:
     """Packs that are filled one after another, data and metadata apart. Not safe to share between threads.
 
-    The caller has verified what it adds. An object is written once.
+    The caller has verified what it adds. An object is written once, unless all are *distinct* anyway.
     """
 
-    def __init__(self, temporary: Callable[[], Path], generation: int) -> None:
-        self._data = PackSet(temporary, generation)
-        self._metadata = PackSet(temporary, generation, metadata=True)
+    def __init__(self, temporary: Callable[[], Path], generation: int, *, distinct: bool = False) -> None:
+        self._data = PackSet(temporary, generation, distinct=distinct)
+        self._metadata = PackSet(temporary, generation, metadata=True, distinct=distinct)
 
     def holds(self, kind: int, object_id: bytes) -> bool:
         """Tell whether *object_id*, of *kind*, was added."""

@@ -4,7 +4,7 @@ Loading what speaks a vendor's protocol keeps the interpreter busy for half a se
 remote's log as it was read last; should it say something else by now, it is found out again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -16,6 +16,7 @@ from dsvc.log.state import State
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import SealedPack
 from dsvc.storage.local import LocalBackend
+from dsvc.storage.temporary import temporary_name
 from dsvc.transport.position import copied, known_state
 from dsvc.transport.preparation import Preparation, prepare
 from dsvc.transport.transfer import Plan, make_packs
@@ -59,9 +60,11 @@ class Ahead:
         self,
         found: "Future[_Found | None] | None" = None,
         packs: "Future[list[SealedPack] | None] | None" = None,
+        end: Callable[[], object] = lambda: None,
     ) -> None:
         self._found = found
         self._packs = packs
+        self._end = end
 
     def preparation(self, state: State, tips: Sequence[bytes]) -> Preparation | None:
         """Return, once, what has to be sent so that *tips* are whole where the log says *state*, None if unknown."""
@@ -76,7 +79,11 @@ class Ahead:
     def packs(self) -> list[SealedPack] | None:
         """Return, once, packs made of all of that which does not go as whole packs, None if there are none."""
         future, self._packs = self._packs, None
-        return _result(future)
+        packs = _result(future)
+        # The names of the files tell whose they are, and the other process is not needed any more.
+        ours = None if packs is None else [_renamed(pack) for pack in packs]
+        self._end()
+        return ours
 
     def end(self) -> bool:
         """Remove what was made for nothing; return whether nothing is being done any more."""
@@ -90,6 +97,11 @@ class Ahead:
 
 
 NOTHING_AHEAD: Final = Ahead()
+
+
+def _renamed(pack: SealedPack) -> SealedPack:
+    path = pack.path.with_name(temporary_name())
+    return msgspec.structs.replace(pack, path=pack.path.rename(path))
 
 
 def _result(future: "Future[Result] | None") -> "Result | None":
@@ -111,11 +123,10 @@ def looking_ahead(local: Path, known: Path, wishes: Sequence[Wish], workers: Wor
         yield NOTHING_AHEAD
         return
     pool = workers.pool(1)
-    ahead = Ahead(pool.submit(_look, local, known, wishes), pool.submit(_pack))
+    ahead = Ahead(pool.submit(_look, local, known, wishes), pool.submit(_pack), pool.shutdown)
     try:
         yield ahead
     finally:
-        # Until then it has to live: its name is on the files that it made.
         pool.shutdown(wait=ahead.end(), cancel_futures=True)
 
 

@@ -209,7 +209,9 @@ class _Fetching(NamedTuple):
         if options.dry_run:
             return _Came(found, found.plan.stored)
         local.tidy()
-        receiver = PackReceiver(local.objects, local.backend, local.files.temporary, generation=state.last_sweep)
+        receiver = PackReceiver(
+            local.objects, local.backend, local.files.temporary, generation=state.last_sweep, distinct=True
+        )
         progress.start("fetch", size=found.plan.stored - found.plan.brought)
         sent = send(
             found.plan,

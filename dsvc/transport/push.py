@@ -318,6 +318,7 @@ def _attempt(
             local.files.temporary,
             generation=state.last_sweep,
             is_new=not remote.begin_sending(),
+            distinct=True,
         )
         progress.start("push", size=found.plan.stored)
         told = _Told(progress, session)

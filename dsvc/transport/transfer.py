@@ -6,11 +6,12 @@ missing objects go, compressed together anew. So nothing that no version has, su
 staged once and taken back, ever leaves its store.
 """
 
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Semaphore
+from threading import Event
 from typing import Final
 
 import msgspec
@@ -36,21 +37,24 @@ _FIXED_REQUESTS: Final = 7
 # Smaller packs and frames are put together, or a store of many small pushes would have as many files.
 _SMALL_PACK: Final = 4
 _SMALL_FRAME: Final = 256 * 1024
+# As many as a few frames hold; where each one is takes ten times as much as its id.
+_OBJECTS_AT_ONCE: Final = 1 << 16
 
 Bring = Callable[[Iterable[bytes], Progress], list[bytes]]
 """Lets chunks be in the target, and returns those that cannot be had; as that of a promise does."""
 
 
 class Plan(msgspec.Struct):
-    """What has to go: *whole* packs, *frames* of others by number, and *objects* by kind.
+    """What has to go: *whole* packs with their lengths, *frames* of others by number, and *objects* by kind.
 
+    Of these, the ids follow each other in the order of storage.
     *count* objects of *raw* bytes, about *stored* bytes as packed; *relied* are packs of the
     target that hold what is not sent. About *brought* of the stored bytes have come already.
     """
 
-    whole: list[StoredPack] = []
-    frames: list[tuple[StoredPack, list[int]]] = []
-    objects: dict[int, list[bytes]] = {}
+    whole: dict[str, int] = {}
+    frames: dict[str, Sequence[int]] = {}
+    objects: dict[int, bytearray] = {}
     relied: frozenset[str] = frozenset()
     count: int = 0
     raw: int = 0
@@ -62,7 +66,7 @@ class Plan(msgspec.Struct):
         """About how many packs there will be on the other side."""
         if self.is_empty:
             return 0
-        rest = self.stored - sum(pack.length for pack in self.whole)
+        rest = self.stored - sum(self.whole.values())
         # What is left is packed anew, data and metadata apart.
         return len(self.whole) + (rest > 0) + max(0, rest) // DATA_PACK_SIZE
 
@@ -98,24 +102,25 @@ def make_plan(closure: Closure, backend: Backend, bring: Bring | None = None, pr
         wanted = _wanted_of_frames(closure, rest)
         plan.brought = plan.stored - rest.stored
     plan.relied = frozenset(closure.relied)
-    small: dict[int, list[StoredPack]] = defaultdict(list)
+    # Names, and not what was read of them: a footer takes as much as an index of its pack.
+    small: dict[int, list[str]] = defaultdict(list)
     anew: set[tuple[str, int]] = set()
     for name in sorted(wanted):
         pack = _open(backend, name)
-        verdicts = list(_verdicts(closure, backend, pack, wanted[name]))
+        frames = _by_offset(wanted.pop(name))
+        verdicts = list(_verdicts(closure, backend, pack, frames))
         if not all(verdicts):
-            _take_frames(plan, anew, pack, wanted[name], verdicts)
-        elif pack.length * _SMALL_PACK >= (METADATA_PACK_SIZE if pack.footer.content else DATA_PACK_SIZE):
-            plan.whole.append(pack)
-        else:
-            small[pack.footer.content].append(pack)
-    for packs in small.values():
-        if len(packs) == 1:
-            plan.whole.append(packs[0])
+            _take_frames(plan, anew, pack, frames, verdicts)
             continue
-        for pack in packs:
+        plan.whole[name] = pack.length
+        if pack.length * _SMALL_PACK < (METADATA_PACK_SIZE if pack.footer.content else DATA_PACK_SIZE):
+            small[pack.footer.content].append(name)
+    for names in small.values():
+        for name in names if len(names) > 1 else ():
+            del plan.whole[name]
+            pack = _open(backend, name)
             large = [record.header.raw_length >= _SMALL_FRAME for record in pack.footer.frames]
-            _take_frames(plan, anew, pack, wanted[pack.name], large)
+            _take_frames(plan, anew, pack, {record.offset: 1 for record in pack.footer.frames}, large)
     plan.objects = _objects_of(closure, anew)
     return plan
 
@@ -153,24 +158,29 @@ def _open(backend: Backend, name: str) -> StoredPack:
         raise CorruptionError(message) from None
 
 
-def _wanted_of_frames(closure: Closure, plan: Plan) -> dict[str, dict[int, int]]:
-    """Return how many raw bytes are wanted of each frame, by pack and offset; count them in *plan*."""
-    found: dict[str, dict[int, int]] = {}
+def _wanted_of_frames(closure: Closure, plan: Plan) -> dict[str, "array[int]"]:
+    """Return by pack of which frames something is wanted, as offset and raw bytes in turn; count that in *plan*."""
+    found: dict[str, array[int]] = {}
     marks = closure.marks
     for segment, flags in zip(marks.segments, marks.flags, strict=True):
-        rows = list(segment.frame_rows())
-        sizes = [0] * len(rows)
+        sizes = array("Q", bytes(8 * segment.frame_count))
         for frame_number, length, flag in zip(segment.frame_numbers(), segment.lengths(), flags, strict=True):
             if flag & WANTED:
                 sizes[frame_number] += length
-        for (pack, offset, stored, raw, _), size in zip(rows, sizes, strict=True):
+        for (pack, offset, stored, raw, _), size in zip(segment.frame_rows(), sizes, strict=True):
             if size:
                 plan.stored += stored * size // max(1, raw)
-                frames = found.setdefault(segment.packs[pack], {})
-                frames[offset] = frames.get(offset, 0) + size
+                found.setdefault(segment.packs[pack], array("Q")).extend((offset, size))
         plan.raw += sum(sizes)
     plan.count = marks.count(WANTED)
     return found
+
+
+def _by_offset(wanted: "array[int]") -> dict[int, int]:
+    frames: dict[int, int] = {}
+    for offset, size in zip(wanted[::2], wanted[1::2], strict=True):
+        frames[offset] = frames.get(offset, 0) + size
+    return frames
 
 
 def _verdicts(closure: Closure, backend: Backend, pack: StoredPack, wanted: dict[int, int]) -> Iterator[bool]:
@@ -196,9 +206,9 @@ def _split(ids: bytes) -> list[bytes]:
 def _take_frames(
     plan: Plan, anew: set[tuple[str, int]], pack: StoredPack, wanted: dict[int, int], verdicts: list[bool]
 ) -> None:
-    numbers = [number for number, as_it_is in enumerate(verdicts) if as_it_is]
+    numbers = array("I", [number for number, as_it_is in enumerate(verdicts) if as_it_is])
     if numbers:
-        plan.frames.append((pack, numbers))
+        plan.frames[pack.name] = numbers
     anew.update(
         (pack.name, record.offset)
         for record, as_it_is in zip(pack.footer.frames, verdicts, strict=True)
@@ -206,15 +216,17 @@ def _take_frames(
     )
 
 
-def _objects_of(closure: Closure, anew: set[tuple[str, int]]) -> dict[int, list[bytes]]:
+def _objects_of(closure: Closure, anew: set[tuple[str, int]]) -> dict[int, bytearray]:
     """Return the wanted objects in the frames *anew*, by kind."""
-    objects: dict[int, list[bytes]] = defaultdict(list)
+    objects: dict[int, bytearray] = defaultdict(bytearray)
     marks = closure.marks
     for segment, flags in zip(marks.segments, marks.flags, strict=True) if anew else ():
         chosen = [(segment.packs[pack], offset) in anew for pack, offset, *_ in segment.frame_rows()]
-        for row, (frame_number, flag) in enumerate(zip(segment.frame_numbers(), flags, strict=True)):
-            if flag & WANTED and chosen[frame_number]:
-                objects[segment.location(row).kind].append(segment.id_of(row))
+        frames = segment.frame_numbers()
+        rows = array("Q", [row for row, flag in enumerate(flags) if flag & WANTED and chosen[frames[row]]])
+        for row in sorted(rows, key=frames.__getitem__):
+            object_id, kind, *_ = segment.object_at(row)
+            objects[kind] += object_id
     return dict(objects)
 
 
@@ -228,9 +240,9 @@ def make_packs(
     Raises:
         CorruptionError: Something is not what its id says.
     """
-    if plan.stored - sum(pack.length for pack in plan.whole) > DATA_PACK_SIZE:
+    if plan.stored - sum(plan.whole.values()) > DATA_PACK_SIZE:
         return None
-    maker = PackMaker(temporary, generation)
+    maker = PackMaker(temporary, generation, distinct=True)
     try:
         _send_frames(plan.frames, origin, maker, NO_PROGRESS)
         _send_objects(plan.objects, source, maker, NO_PROGRESS)
@@ -258,17 +270,19 @@ def send(
     Raises:
         CorruptionError: Something is not what its id says; it is not brought.
     """
-    known, failed = Semaphore(0), Event()
+    known, failed = {name: Event() for name in plan.whole}, Event()
 
-    def copy(pack: StoredPack) -> int:
-        if failed.is_set():
-            known.release()
-            return 0
+    def copy(name: str) -> int:
         try:
-            sent = receiver.copy(origin, pack, link=link, verified=known.release)
+            if failed.is_set():
+                return 0
+            pack = _open(origin, name)
+            sent = receiver.copy(origin, pack, link=link, verified=known[name].set)
         except BaseException:
             failed.set()
             raise
+        finally:
+            known[name].set()
         progress.advance(size=pack.length)
         return sent
 
@@ -277,7 +291,7 @@ def send(
         with ThreadPoolExecutor(threads) as receiver.pool:
             try:
                 copies = [
-                    receiver.pool.submit(copy, pack) for pack in sorted(plan.whole, key=lambda pack: -pack.length)
+                    receiver.pool.submit(copy, pack) for pack in sorted(plan.whole, key=lambda name: -plan.whole[name])
                 ]
                 packs = made()
                 if packs is None:
@@ -287,8 +301,8 @@ def send(
                     receiver.take(packs)
                     sent = sum(pack.length for pack in packs)
                     progress.advance(size=sent)
-                for _ in copies:
-                    known.acquire()
+                for each in known.values():
+                    each.wait()
                 sealed = receiver.finish(lambda: [each.result() for each in copies])
             except BaseException:
                 # Leaving the pool waits for its threads, and they may wait for a network.
@@ -302,13 +316,14 @@ def send(
 
 
 def _send_frames(
-    frames: Iterable[tuple[StoredPack, list[int]]],
+    frames: Mapping[str, Sequence[int]],
     origin: Backend,
     receiver: PackReceiver | PackMaker,
     progress: Progress,
 ) -> int:
     sent = 0
-    for pack, numbers in frames:
+    for name, numbers in frames.items():
+        pack = _open(origin, name)
         for number in numbers:
             data = frame_bytes(origin, pack, number)
             ids, _ = check_frame(pack, number, data)
@@ -326,12 +341,14 @@ def _send_frames(
 
 
 def _send_objects(
-    objects: dict[int, list[bytes]], source: ObjectDatabase, receiver: PackReceiver | PackMaker, progress: Progress
+    objects: Mapping[int, bytearray], source: ObjectDatabase, receiver: PackReceiver | PackMaker, progress: Progress
 ) -> int:
     sent = 0
     for kind, ids in objects.items():
-        for object_id, data in source.stream(kind, ids):
-            receiver.add(kind, object_id, data)
-            sent += len(data)
-            progress.advance(size=len(data))
+        for start in range(0, len(ids), ID_LENGTH * _OBJECTS_AT_ONCE):
+            some = _split(bytes(ids[start : start + ID_LENGTH * _OBJECTS_AT_ONCE]))
+            for object_id, data in source.stream(kind, some):
+                receiver.add(kind, object_id, data)
+                sent += len(data)
+                progress.advance(size=len(data))
     return sent

@@ -5,6 +5,8 @@ anything has changed.
 """
 
 from collections.abc import Iterable
+from itertools import islice
+from typing import Final
 
 from dsvc.history.needs import bring_files
 from dsvc.model.tree import Entry, EntryKind
@@ -13,6 +15,9 @@ from dsvc.worktree.place import uncached
 from dsvc.worktree.worktree import Worktree
 
 __all__ = ["bring_content"]
+
+# Files, of which a promise brings some thousand at once.
+_AT_ONCE: Final = 1 << 16
 
 
 def bring_content(worktree: Worktree, entries: Iterable[Entry], progress: Progress) -> None:
@@ -24,5 +29,6 @@ def bring_content(worktree: Worktree, entries: Iterable[Entry], progress: Progre
     """
     objects = worktree.store.objects
     if objects.promisor is not None:
-        wanted = [entry for entry in entries if entry.size and entry.kind <= EntryKind.SYMLINK]
-        bring_files(objects, uncached(worktree, wanted), progress)
+        wanted = (entry for entry in entries if entry.size and entry.kind <= EntryKind.SYMLINK)
+        while some := list(islice(wanted, _AT_ONCE)):
+            bring_files(objects, uncached(worktree, some), progress)

@@ -6,7 +6,8 @@ cut short anywhere can be resumed: each path is then as before, as wanted, or th
 what is wanted.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -24,12 +25,14 @@ from dsvc.worktree.case_folding import folds_case, refuse_collisions
 from dsvc.worktree.compare import differences
 from dsvc.worktree.folders import Folders
 from dsvc.worktree.losses import LocalChangesError, becomes_file, look, refuse_losses
+from dsvc.worktree.moves import Moves
 from dsvc.worktree.pathspec import Pathspec
-from dsvc.worktree.place import place
+from dsvc.worktree.place import Placed, place
 from dsvc.worktree.scan import Found
 from dsvc.worktree.session import Session, Switch, SwitchInterruptedError, refuse_interrupted
 from dsvc.worktree.sparse_set import SparseSetChangedError
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
+from dsvc.worktree.stat_runs import pack_runs
 from dsvc.worktree.status import staged_cache
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
@@ -38,6 +41,7 @@ __all__ = [
     "LocalChangesError",
     "SessionChangedError",
     "SwitchInterruptedError",
+    "carry_out",
     "change_files",
     "materialise",
     "refuse_interrupted",
@@ -49,6 +53,8 @@ RefChanges = Callable[[State], list[RefChange]]
 
 # What has no file of its own: a folder is one, and the content of what is external is elsewhere.
 _WITHOUT_FILE: Final = (EntryKind.FOLDER, EntryKind.EXTERNAL)
+# Files whose rows are packed at one go.
+_BATCH: Final = 8192
 
 
 class SessionChangedError(BusyError):
@@ -149,9 +155,9 @@ def change_files(
     if folds_case(worktree.control):
         refuse_collisions(entry.path for entry in worktree.sparse.entries(wanted))
     staged = worktree.staged_tree(state)
-    moves = list(worktree.sparse.changes(staged, wanted))
+    moves: Moves | Sequence[Change] = Moves(worktree.control / "tmp", worktree.sparse.changes(staged, wanted))
     cache = staged_cache(worktree, state)
-    found = look(worktree, [move.path for move in moves])
+    found = look(worktree, (move.path for move in moves))
     if force:
         moves = _with_edited(worktree, cache, moves, found, Pathspec())
     elif given_up:
@@ -159,10 +165,9 @@ def change_files(
     if not force:
         kept = [Change(entry, entry) for entry in staged.get_many(list(claimed)) if entry is not None]
         there = look(worktree, [one.path for one in kept]) | found
-        refuse_losses(worktree, cache, [*moves, *kept], there, given_up)
-    rows: list[Row] = []
+        refuse_losses(worktree, cache, [*moves, *kept] if kept else moves, there, given_up)
     removed: list[bytes] = []
-    bring_content(worktree, [move.new for move in moves if move.new is not None], progress)
+    bring_content(worktree, (move.new for move in moves if move.new is not None), progress)
     if moves:
         others = [(change.ref, change.old, change.new) for change in changes(state)]
         journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others, final.unfinished)
@@ -174,9 +179,15 @@ def change_files(
             _replace_session(worktree, begun, session)
             raise
         session = begun
-        rows, removed = materialise(worktree, moves, found, force=force, workers=workers, progress=progress)
+        # Not in memory: a million take half a gigabyte.
+        worktree.stat_cache.forget_gathered()
+        batches = carry_out(worktree, moves, found, force=force, workers=workers, progress=progress)
+        for rows in batches:
+            worktree.stat_cache.gather(pack_runs(rows))
+        removed = [move.path for move in moves if move.new is None]
     _replace_session(worktree, session, final, changes)
-    worktree.update_cache(staged, wanted, rows, removed)
+    worktree.update_cache(staged, wanted, [], removed)
+    worktree.stat_cache.forget_gathered()
     return len(moves)
 
 
@@ -198,7 +209,7 @@ def _replace_session(worktree: Worktree, old: Session, new: Session, changes: Re
 
 
 def _with_edited(
-    worktree: Worktree, cache: StatCache, moves: list[Change], found: dict[bytes, Found], pathspec: Pathspec
+    worktree: Worktree, cache: StatCache, moves: Iterable[Change], found: dict[bytes, Found], pathspec: Pathspec
 ) -> list[Change]:
     """Return *moves* and also the tracked files of *pathspec* that were edited or removed, to be written again."""
     moving = {move.path for move in moves}
@@ -217,14 +228,28 @@ def _with_edited(
 
 def materialise(
     worktree: Worktree,
-    moves: Sequence[Change],
+    moves: Moves | Sequence[Change],
     found: Mapping[bytes, Found],
     *,
     force: bool = False,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
 ) -> tuple[list[Row], list[bytes]]:
-    """Carry out *moves*, whose losses nobody minds; return the stat cache's new rows and removed paths.
+    """Do what `carry_out` does; return the stat cache's new rows and removed paths."""
+    batches = carry_out(worktree, moves, found, force=force, workers=workers, progress=progress)
+    return list(chain.from_iterable(batches)), [move.path for move in moves if move.new is None]
+
+
+def carry_out(
+    worktree: Worktree,
+    moves: Moves | Sequence[Change],
+    found: Mapping[bytes, Found],
+    *,
+    force: bool = False,
+    workers: Workers = ALONE,
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[list[Row]]:
+    """Carry out *moves*, whose losses nobody minds; yield new rows of the stat cache, in batches in order of the keys.
 
     *found* is what is at their paths. With *force*, also what is in no tree and is in the way is removed.
     What goes, goes first, so that a file may become a folder; symlinks come last, so that nothing
@@ -236,31 +261,60 @@ def materialise(
         StorageError: The system refuses.
     """
     worktree.tidy()
-    coming = [move.new for move in moves if move.new is not None]
-    progress.start("checkout", files=len(moves), size=sum(entry.size for entry in coming))
+    going = size = 0
+    without_file: list[Entry] = []
+    links: list[Entry] = []
+    for move in moves:
+        entry = move.new
+        if entry is None:
+            going += 1
+        else:
+            size += entry.size
+            if entry.kind >= EntryKind.FOLDER:
+                without_file.append(entry)
+            elif entry.kind == EntryKind.SYMLINK:
+                links.append(entry)
+    progress.start("checkout", files=len(moves), size=size)
     with Folders(worktree.root_bytes) as folders:
-        _make_way(folders, moves, found, force=force)
-    progress.advance(files=len(moves) - len(coming))
-    rows = [pack_row(entry, b"") for entry in coming if entry.kind >= EntryKind.FOLDER]
-    written: list[tuple[Entry, bytes, int]] = []
-    for kinds in ((EntryKind.FILE, EntryKind.EXECUTABLE), (EntryKind.SYMLINK,)):
-        some = [(entry, _is_replaced(entry, found)) for entry in coming if entry.kind in kinds]
-        written.extend(
-            (entry, print_, changed) for (entry, _), print_, changed in place(worktree, some, workers, progress)
-        )
+        if going or found:
+            _clear_way(folders, moves, found, force=force)
+        _make_folders(folders, moves, force=force)
+    progress.advance(files=going)
+    files = (move.new for move in moves if move.new is not None and move.new.kind < EntryKind.SYMLINK)
+    # Only what was written before the last batch was has times that are surely before that of an edit to come.
+    waiting: list[Placed] = []
+    for entries in (files, iter(links)):
+        for placed in _placed(worktree, entries, found, workers, progress):
+            if waiting:
+                yield _rows(worktree, waiting)
+            waiting = placed
+    if waiting:
+        yield _rows(worktree, waiting)
+    yield [pack_row(entry, b"") for entry in without_file]
+    progress.finish()
+
+
+def _placed(
+    worktree: Worktree, entries: Iterable[Entry], found: Mapping[bytes, Found], workers: Workers, progress: Progress
+) -> Iterator[list[Placed]]:
+    """Put *entries* where they belong, and yield by the thousand how they look then."""
+    placed = place(worktree, ((entry, _is_replaced(entry, found)) for entry in entries), workers, progress)
+    while some := list(islice(placed, _BATCH)):
+        yield some
+
+
+def _rows(worktree: Worktree, placed: Sequence[Placed]) -> list[Row]:
     # Who edits a file from now on gives it a time that is not before this, and will be seen.
     checked = worktree.clock()
-    rows.extend(pack_row(entry, print_ if changed < checked else b"") for entry, print_, changed in written)
-    progress.finish()
-    return rows, [move.path for move in moves if move.new is None]
+    return sorted(pack_row(entry, print_ if changed < checked else b"") for (entry, _), print_, changed in placed)
 
 
 def _is_replaced(entry: Entry, found: Mapping[bytes, Found]) -> bool:
     return entry.path in found and found[entry.path].kind != EntryKind.FOLDER
 
 
-def _make_way(folders: Folders, moves: Sequence[Change], found: Mapping[bytes, Found], *, force: bool) -> None:
-    """Remove what goes and what is in the way; make the folders that are needed."""
+def _clear_way(folders: Folders, moves: Moves | Sequence[Change], found: Mapping[bytes, Found], *, force: bool) -> None:
+    """Remove what goes and what is in the way."""
     # Backwards, a folder's content goes before the folder.
     for move in reversed(moves):
         if move.new is None:
@@ -275,6 +329,10 @@ def _make_way(folders: Folders, moves: Sequence[Change], found: Mapping[bytes, F
                 folders.remove_empty_folders(move.path)
         elif move.new.kind in _WITHOUT_FILE and _is_replaced(move.new, found):
             folders.remove(move.path)
+
+
+def _make_folders(folders: Folders, moves: Iterable[Change], *, force: bool) -> None:
+    """Make the folders that *moves* need."""
     made = b""
     for move in moves:
         if move.new is not None and move.new.kind != EntryKind.EXTERNAL:

@@ -5,7 +5,7 @@ the user's own, tracked or not, ignored or not.
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from dsvc.errors import ConflictError
@@ -45,7 +45,7 @@ class LocalChangesError(ConflictError):
         self.paths = list(paths)
 
 
-def look(worktree: Worktree, paths: Sequence[bytes]) -> dict[bytes, Found]:
+def look(worktree: Worktree, paths: Iterable[bytes]) -> dict[bytes, Found]:
     """Return what is at *paths*, where something is."""
     found: dict[bytes, Found] = {}
     absent: set[bytes] = set()
@@ -66,7 +66,7 @@ def look(worktree: Worktree, paths: Sequence[bytes]) -> dict[bytes, Found]:
 def refuse_losses(
     worktree: Worktree,
     cache: StatCache,
-    moves: Sequence[Change],
+    moves: Iterable[Change],
     found: Mapping[bytes, Found],
     given_up: Collection[bytes] = (),
 ) -> None:
@@ -79,7 +79,7 @@ def refuse_losses(
     """
     lost = {
         move.path
-        for move in moves
+        for move in (moves if found else ())
         if move.path in found
         and move.path not in given_up
         and not is_expendable(worktree, cache, move, found[move.path])
@@ -133,12 +133,12 @@ def _content(worktree: Worktree, entry: Entry) -> Iterator[bytes]:
         yield objects.read(Kind.CHUNK, item.id)
 
 
-def files_in_the_way(worktree: Worktree, moves: Sequence[Change], found: Mapping[bytes, Found]) -> list[bytes]:
+def files_in_the_way(worktree: Worktree, moves: Iterable[Change], found: Mapping[bytes, Found]) -> list[bytes]:
     """Return what is in no tree and has to go: files where a folder must be, or below what must become a file."""
-    leaving = {move.path for move in moves if move.new is None}
+    ways, leaving = _ways(moves)
     lost: list[bytes] = []
     with Folders(worktree.root_bytes) as folders:
-        for way in _ways(moves):
+        for way in ways:
             status = None if way in leaving else folders.status(way)
             if status is not None and found_from_stat(way, status).kind != EntryKind.FOLDER:
                 lost.append(way)
@@ -159,11 +159,16 @@ def becomes_file(move: Change, found: Mapping[bytes, Found]) -> bool:
     )
 
 
-def _ways(moves: Sequence[Change]) -> set[bytes]:
+def _ways(moves: Iterable[Change]) -> tuple[set[bytes], set[bytes]]:
+    """Return the folders that are needed, and the paths that go."""
     ways: set[bytes] = set()
+    leaving: set[bytes] = set()
     for move in moves:
-        folder = b"" if move.new is None else move.path.rpartition(b"/")[0]
+        if move.new is None:
+            leaving.add(move.path)
+            continue
+        folder = move.path.rpartition(b"/")[0]
         while folder and folder not in ways:
             ways.add(folder)
             folder = folder.rpartition(b"/")[0]
-    return ways
+    return ways, leaving

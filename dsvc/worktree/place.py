@@ -7,9 +7,11 @@ write to a read-only file without noticing, so root gets copies.
 
 import errno
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Final
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
 
 from dsvc.history.needs import bring_files
 from dsvc.model.paths import quote_path
@@ -33,6 +35,9 @@ from dsvc.worktree.scan import found_from_stat
 from dsvc.worktree.workers import Workers
 from dsvc.worktree.worktree import Worktree
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
 __all__ = ["Item", "Placed", "place", "uncached"]
 
 Item = tuple[Entry, bool]
@@ -50,17 +55,20 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 _NO_SUCH_WAY: Final = frozenset((errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOSYS))
 
 
-def place(worktree: Worktree, items: Sequence[Item], workers: Workers, progress: Progress) -> Iterator[Placed]:
+def place(worktree: Worktree, items: Iterable[Item], workers: Workers, progress: Progress) -> Iterator[Placed]:
     """Make each of *items* be there; yield what each looks like, in no order.
 
     Raises:
         CorruptionError: An object is damaged or missing.
         StorageError: The system refuses.
     """
-    if not items:
+    stream = iter(items)
+    first = next(stream, None)
+    if first is None:
         return
+    items = chain([first], stream)
     ways = _ways(worktree)
-    if not ways or items[0][0].kind == EntryKind.SYMLINK:
+    if not ways or first[0].kind == EntryKind.SYMLINK:
         yield from _write(worktree, worktree.root_bytes, items, workers, progress)
         return
     cache = LinkCache(worktree.control / "cache")
@@ -167,7 +175,7 @@ def _reflink(source: bytes, target: bytes, folder: int, entry: Entry) -> None:
 def _write(
     worktree: Worktree,
     root: bytes,
-    items: Sequence[Item],
+    items: Iterable[Item],
     workers: Workers,
     progress: Progress | None,
 ) -> Iterator[Placed]:
@@ -177,15 +185,13 @@ def _write(
     # Before processes are forked.
     object_database(job.objects)
     lost: list[Item] = []
-    work = list(_batches([item for item in items if item[0].size < LARGE_FILE]))
-    pool = workers.pool if workers.jobs > 1 and len(work) > 1 else None
+    large: list[Item] = []
+    work = _batches(_small(items, large))
+    # One batch is not worth a process.
+    begun = list(islice(work, 2))
+    pool = workers.pool if workers.jobs > 1 and len(begun) > 1 else None
     with pool(workers.jobs) if pool else nullcontext() as executor:
-        results: Iterable[Written]
-        if executor is None:
-            results = (materialise_batch(job, ItemBatch(batch)) for batch in work)
-        else:
-            results = executor.map(materialise_batch, [job] * len(work), map(ItemBatch, work))
-        for batch, written in zip(work, results, strict=True):
+        for batch, written in _written(job, chain(begun, work), executor, ahead=2 * workers.jobs):
             if progress is not None:
                 progress.advance(len(batch), sum([entry.size for entry, _ in batch]))
             for placed in zip(batch, written.fingerprints, written.changed, strict=True):
@@ -199,25 +205,56 @@ def _write(
         for number, seen in write_items(objects, root, lost):
             yield lost[number], seen.fingerprint, seen.changed
     with Folders(root) as folders:
-        for item in items:
+        for item in large:
             entry, replace = item
-            if entry.size >= LARGE_FILE:
-                status = write_large(
-                    objects,
-                    folders,
-                    entry,
-                    replace=replace,
-                    # The link cache is a folder of files that are not believed before they are recorded.
-                    aside=root == worktree.root_bytes,
-                    threads=workers.jobs,
-                )
-                seen = found_from_stat(entry.path, status)
-                if progress is not None:
-                    progress.advance(1, entry.size)
-                yield item, seen.fingerprint, seen.changed
+            status = write_large(
+                objects,
+                folders,
+                entry,
+                replace=replace,
+                # The link cache is a folder of files that are not believed before they are recorded.
+                aside=root == worktree.root_bytes,
+                threads=workers.jobs,
+            )
+            seen = found_from_stat(entry.path, status)
+            if progress is not None:
+                progress.advance(1, entry.size)
+            yield item, seen.fingerprint, seen.changed
 
 
-def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
+def _small(items: Iterable[Item], large: list[Item]) -> Iterator[Item]:
+    """Yield those of *items* that are not large, and put the others aside."""
+    for item in items:
+        if item[0].size < LARGE_FILE:
+            yield item
+        else:
+            large.append(item)
+
+
+def _written(
+    job: MaterialiseJob, work: Iterable[list[Item]], executor: "Executor | None", *, ahead: int
+) -> Iterator[tuple[list[Item], Written]]:
+    """Yield each batch of *work* and what became of it; with an *executor*, *ahead* of them are under way."""
+    if executor is None:
+        for batch in work:
+            yield batch, materialise_batch(job, ItemBatch(batch))
+        return
+    stream = iter(work)
+    waiting: deque[tuple[list[Item], Future[Written]]] = deque()
+    try:
+        while True:
+            for batch in islice(stream, ahead - len(waiting)):
+                waiting.append((batch, executor.submit(materialise_batch, job, ItemBatch(batch))))
+            if not waiting:
+                return
+            batch, future = waiting.popleft()
+            yield batch, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     batch: list[Item] = []
     size = 0
     for item in items:
