@@ -72,6 +72,8 @@ def test_an_abort_goes_back(folder: Path, run_dsvc: RunDsvc) -> None:
 
     assert read_files(folder) == OURS
     assert "no merge is to be concluded" in run_dsvc("merge", "--abort", cwd=folder, code=4).stderr
+    assert "merge: merge ended" in run_dsvc("undo", "--list", cwd=folder).stdout
+    assert "the merge is to be concluded again" in run_dsvc("undo", cwd=folder).stderr
 
 
 def test_json_has_a_line_for_each_conflict_and_one_for_the_end(folder: Path, run_dsvc: RunDsvc) -> None:

@@ -51,9 +51,9 @@ def command(
 
     Both sides are compared with the best version that they have in common. If there are several, as after two
     branches were merged into each other, those are merged first, in the same way, and what was in conflict
-    there is in conflict again unless both sides are the same now. Of several *REVISION*s, one is merged after
-    the other. Only parts of the trees that differ are read, so a merge costs what the change costs, whatever
-    the size of the dataset.
+    there is in conflict again unless both sides are the same now. Of several versions, one is merged after the
+    other. Only parts of the trees that differ are read, so a merge costs what the change costs, whatever the
+    size of the dataset.
 
     A path that one side changed is taken from there. The content of a file, its executable bit and its metadata
     count as apart. Renames are not looked for: a file that one side renamed and the other edited is in

@@ -110,6 +110,8 @@ def _change_texts(change: RefChange) -> list[str]:
     told = []
     if old.head != new.head:
         told.append(f"HEAD is {_place(new.head)} again")
+    if old.verb != new.verb:
+        told.append(f"the {new.verb} is to be concluded again" if new.verb else f"there is no {old.verb} any more")
     if old.staged != new.staged:
         told.append("nothing is staged" if new.staged is None else "what is staged is as it was")
     return told
@@ -137,7 +139,9 @@ def _summary(operation: Operation) -> str:
             old, new = decode_session(change.old), decode_session(change.new)
             if old.head != new.head:
                 told.append(f"HEAD {_place(old.head)} -> {_place(new.head)}")
-            if old.staged != new.staged and new.staged is not None:
+            if old.verb != new.verb:
+                told.append(f"{old.verb} ended" if new.verb is None else f"{new.verb} to be concluded")
+            elif old.staged != new.staged and new.staged is not None:
                 told.append("staged")
         elif change.ref.startswith(DATASETS):
             told.append(f"what is said of {short_name(change.ref)}")
