@@ -512,7 +512,9 @@ def _open(one: _Frame, data: memoryview) -> _Opened:
     for row in one.rows:
         object_id, kind, place, length = one.segment.object_at(row)
         content = raw[place : place + length]
-        if len(content) != length or hash_object(kind, content) != object_id:
+        # No pack has both data and what describes it.
+        is_stranger = bool(objects) and (kind == Kind.CHUNK) is not (objects[0][1] == Kind.CHUNK)
+        if is_stranger or len(content) != length or hash_object(kind, content) != object_id:
             raise ObjectMismatchError(object_id, f"pack {one.pack}")
         # An object that is in another frame too has no row here, and leaves a gap.
         end = place + length if place == end else -1
