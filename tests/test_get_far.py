@@ -1,17 +1,19 @@
 """Getting versions from a store far away: what is asked of it, how often, and what an interruption costs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from dsvc.datasets import assemble
+from dsvc.datasets.evict import evict
 from dsvc.datasets.get import find_wanted, get
 from dsvc.datasets.means import Means
 from dsvc.datasets.remote_source import RemoteSource
 from dsvc.datasets.selection import Selection
 from dsvc.datasets.source import RepositorySource
+from dsvc.datasets.to_folder import get_to
 from dsvc.datasets.user_cache import UserCache
 from dsvc.errors import StorageError
 from dsvc.log.entry import RefChange
@@ -28,11 +30,18 @@ _MEGABYTE = 1_000_000
 
 
 class Bucket(CountingBackend):
-    """A store far away, of whose packs nothing comes from an offset *broken* on, if that is said."""
+    """A store far away, of whose packs nothing comes from an offset *broken* on, if that is said.
+
+    What is to be done *meanwhile* is done while the first data is waited for.
+    """
 
     broken: int | None = None
+    meanwhile: Callable[[], object] | None = None
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        if self.meanwhile is not None:
+            action, self.meanwhile = self.meanwhile, None
+            action()
         if self.broken is not None and any(offset >= self.broken for offset, _ in ranges):
             message = "the network is gone"
             raise StorageError(message)
@@ -152,6 +161,29 @@ def test_what_comes_in_several_steps_is_whole(
     monkeypatch.setattr(assemble, "_WINDOW", 20)
 
     assert got(source_of(bucket, cache), cache, "v1") == files
+
+
+def test_gets_of_one_version_to_several_places_and_gc_are_in_nobodys_way(
+    worktree: Worktree, bucket: Bucket, cache: UserCache, tmp_path: Path
+) -> None:
+    files: Files = {b"a": os.urandom(_MEGABYTE), b"link": Link(b"a")}
+    publish(worktree, bucket, files, "v1")
+
+    def get_one(target: Path) -> None:
+        source = source_of(bucket, cache)
+        get_to(Means(cache, source), find_wanted(source, "v1", Selection()), target)
+
+    def meanwhile() -> None:
+        get_one(tmp_path / "two")
+        got(source_of(bucket, cache), cache, "v1")
+        evict(cache, 0, keep=0)
+
+    find_wanted(source_of(bucket, cache), "v1", Selection())
+    bucket.meanwhile = meanwhile
+    get_one(tmp_path / "one")
+
+    assert read_files(tmp_path / "one") == read_files(tmp_path / "two") == files
+    assert list((cache.root / "incoming").iterdir()) == []
 
 
 def test_what_the_bucket_has_lost_is_an_error_and_no_tree(worktree: Worktree, bucket: Bucket, cache: UserCache) -> None:

@@ -28,14 +28,14 @@ _ATTEMPTS: Final = 3
 
 
 class Assembler:
-    """Puts entries, of what is called *tree_id* in the cache, into folders."""
+    """Puts entries into folders; what is on its way has the name *coming* in the cache, which is held by a lease."""
 
-    def __init__(self, means: Means, tree_id: str) -> None:
+    def __init__(self, means: Means, coming: str) -> None:
         self._cache = means.cache
         self._source = means.source
         self._workers = means.workers
         self._progress = means.progress
-        self._tree_id = tree_id
+        self._coming = coming
 
     def put(self, entries: Sequence[Entry], target: Path, *, linked: bool) -> int:
         """Put *entries*, of which nothing is there yet, into the folder *target*; return how many bytes no link shares.
@@ -81,7 +81,7 @@ class Assembler:
             return
         _check_room(filling.target, files)
         for _ in range(_ATTEMPTS):
-            stored = self._source.bring([*files, *links], self._tree_id, self._progress)
+            stored = self._source.bring([*files, *links], self._coming, self._progress)
             # Another process may prune what has come, before it is read.
             files = self._filled(filler, msgspec.structs.replace(filling, objects=stored), files)
             if not files:
@@ -92,7 +92,7 @@ class Assembler:
         if links:
             for _ in write_items(object_database(stored), filling.target, [(entry, False) for entry in links]):
                 pass
-        self._source.release(self._tree_id)
+        self._source.release(self._coming)
 
     def _filled(self, filler: Filler, filling: Filling, files: Sequence[Entry]) -> list[Entry]:
         self._progress.start("get", files=len(files), size=sum([entry.size for entry in files]))

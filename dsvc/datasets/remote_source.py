@@ -160,13 +160,13 @@ class RemoteSource:
             self._connect()
         return self._store.objects
 
-    def bring(self, entries: Sequence[Entry], tree_id: str, progress: Progress) -> StoredObjects:
+    def bring(self, entries: Sequence[Entry], coming: str, progress: Progress) -> StoredObjects:
         """Let the data of *entries* be in a folder: that of the store, or one that goes when it is released."""
         if self._is_near:
             return stored_objects(self._store)
-        store = self._incoming.get(tree_id)
+        store = self._incoming.get(coming)
         if store is None:
-            store = self._incoming[tree_id] = _own_store(self._folder_of(tree_id), self._context)
+            store = self._incoming[coming] = _own_store(self._folder_of(coming), self._context)
             # Lists of chunks are metadata, and are in the clone.
             store.objects.nearer = self._store.objects
             if self._offline:
@@ -176,13 +176,13 @@ class RemoteSource:
         bring_files(store.objects, entries, progress)
         return stored_objects(store, stored_objects(self._store))
 
-    def _folder_of(self, tree_id: str) -> Path:
-        return self._cache.root / "incoming" / tree_id
+    def _folder_of(self, coming: str) -> Path:
+        return self._cache.root / "incoming" / coming
 
-    def release(self, tree_id: str) -> None:
-        """Let what was brought for the tree *tree_id* go: it is in files by now."""
-        if self._incoming.pop(tree_id, None) is not None:
-            remove_folder(self._folder_of(tree_id))
+    def release(self, coming: str) -> None:
+        """Let what was brought as *coming* go: it is in files by now."""
+        if self._incoming.pop(coming, None) is not None:
+            remove_folder(self._folder_of(coming))
 
 
 def _own_store(folder: Path, context: Context) -> Store:

@@ -82,16 +82,16 @@ class Source(Protocol):
     def objects(self, root: bytes) -> ObjectDatabase:
         """Return where the pages of the tree *root*, which `resolve` has returned, are read from."""
 
-    def bring(self, entries: Sequence[Entry], tree_id: str, progress: Progress) -> StoredObjects:
-        """Let the data of *entries* be in a folder of this machine, for the tree *tree_id* of the user's cache.
+    def bring(self, entries: Sequence[Entry], coming: str, progress: Progress) -> StoredObjects:
+        """Let the data of *entries* be in a folder of this machine; while it is *coming*, that is its name.
 
         Raises:
             OutOfReachError: Who has some of it cannot be reached.
             CorruptionError: What came is not what its id says.
         """
 
-    def release(self, tree_id: str) -> None:
-        """Let what was brought for the tree *tree_id* go."""
+    def release(self, coming: str) -> None:
+        """Let what was brought as *coming* go."""
 
 
 class NotAsked:
@@ -156,13 +156,13 @@ class RepositorySource:
         del root
         return self._worktree.store.objects
 
-    def bring(self, entries: Sequence[Entry], tree_id: str, progress: Progress) -> StoredObjects:
+    def bring(self, entries: Sequence[Entry], coming: str, progress: Progress) -> StoredObjects:
         """Let the data of *entries* be in the repository, as for every other command."""
-        del tree_id
+        del coming
         bring_files(self._worktree.store.objects, entries, progress)
         return stored_objects(self._worktree.store)
 
-    def release(self, tree_id: str) -> None:
+    def release(self, coming: str) -> None:
         """Keep what was brought."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from blake3 import blake3
 
 from dsvc.datasets.assemble import Assembler, clear, move_in
 from dsvc.datasets.fetch_links import with_links
@@ -88,12 +89,14 @@ def get_to(
         return bool(entry.digest) and not inspect(os.fsencode(target), [entry], names=False, sealed=False)
 
     root = wanted.version.tree
-    with _locked(target), with_links(means, root, known, is_there=is_there) as entries:
+    # What is on its way to here is nobody else's, and nobody makes room of it.
+    coming = blake3(wanted.tree_id.encode() + os.fsencode(target.absolute())).hexdigest()
+    with _locked(target), means.cache.lease(coming), with_links(means, root, known, is_there=is_there) as entries:
         place = _Place(target, entries, verify=verify, staging=f"{_STAGING}{wanted.tree_id[:16]}")
         if place.occupied and not overwrite:
             raise OccupiedError(target, place.occupied)
         linked = linked and _can_link(means.cache, target)
-        was_there = not place.fill(Assembler(means, wanted.tree_id), linked=linked)
+        was_there = not place.fill(Assembler(means, coming), linked=linked)
     files = [entry for entry in entries if entry.kind != EntryKind.FOLDER]
     return Placed(len(files), sum([entry.size for entry in files]), was_there, linked)
 
