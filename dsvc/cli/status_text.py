@@ -211,14 +211,16 @@ def _head_lines(place: Place, *, conflicts: int) -> Iterator[str]:
 
 
 def _unfinished_lines(session: Session, verb: str, *, conflicts: int) -> Iterator[str]:
+    series = None if session.unfinished is None else session.unfinished.series
+    whose = f" of {series.branch.removeprefix(BRANCHES)}" if series is not None and series.branch else ""
     if conflicts:
-        yield f"You have unmerged paths; the {verb} stopped there."
+        yield f"You have unmerged paths; the {verb}{whose} stopped there."
         yield f'  (fix conflicts and run "dsvc {verb} --continue")'
     elif session.merge:
         yield "All conflicts fixed but you are still merging."
         yield '  (use "dsvc commit" to conclude the merge)'
     else:
-        yield f"You are currently in the middle of a {verb}."
+        yield f"You are currently in the middle of a {verb}{whose}."
         yield f'  (use "dsvc {verb} --continue" to go on)'
     yield f'  (use "dsvc {verb} --abort" to go back to before it)'
 

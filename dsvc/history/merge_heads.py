@@ -17,7 +17,7 @@ from dsvc.history.merge_base import base_tree
 from dsvc.history.tree import Tree
 from dsvc.history.walk import is_ancestor
 from dsvc.model.ids import ObjectId
-from dsvc.model.paths import quote_path
+from dsvc.model.paths import listed_paths
 from dsvc.odb.overlay import Overlay
 
 __all__ = [
@@ -29,8 +29,6 @@ __all__ = [
     "independent_heads",
     "join_heads",
 ]
-
-_SHOWN = 10
 
 
 class Strategy(Enum):
@@ -72,9 +70,8 @@ class ManyHeadsConflictError(ConflictError):
     """Of several heads that become one commit at once, two are in conflict."""
 
     def __init__(self, name: str, conflicts: Sequence[Conflict]) -> None:
-        shown = "".join(f"\n\t{quote_path(one.path)}" for one in conflicts[:_SHOWN])
-        rest = f"\n\tand {len(conflicts) - _SHOWN:,} more" if len(conflicts) > _SHOWN else ""
-        super().__init__(f"{name} is in conflict with the heads before it:{shown}{rest}")
+        paths = listed_paths([one.path for one in conflicts])
+        super().__init__(f"{name} is in conflict with the heads before it:{paths}")
         self.name = name
         self.conflicts = list(conflicts)
 

@@ -5,6 +5,7 @@ worktree or into dsvc's own folder.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from dsvc.errors import InvalidInputError
@@ -16,6 +17,7 @@ __all__ = [
     "display_path",
     "is_within",
     "key_path",
+    "listed_paths",
     "path_key",
     "quote_path",
     "unquote_path",
@@ -24,6 +26,7 @@ __all__ = [
 
 CONTROL_FOLDER: Final = b".dsvc"
 MAX_PATH_LENGTH: Final = 32_768
+_LISTED: Final = 10
 _MAX_COMPONENT_LENGTH: Final = 255
 
 # What some file systems ignore inside a name. HFS+: U+200C to U+200F, U+202A to U+202E, U+206A to
@@ -66,6 +69,13 @@ def is_within(path: bytes, folder: bytes) -> bool:
 def display_path(path: bytes) -> str:
     """Return *path* as text that turns back into the same bytes with `os.fsencode`."""
     return path.decode("utf-8", "surrogateescape")
+
+
+def listed_paths(paths: Sequence[bytes]) -> str:
+    """Return what follows the colon of a message about *paths*: a line for each of the first ten."""
+    shown = [quote_path(path) for path in paths[:_LISTED]]
+    more = [f"and {len(paths) - _LISTED:,} more"] if len(paths) > _LISTED else []
+    return "".join(f"\n\t{line}" for line in [*shown, *more])
 
 
 def quote_path(path: bytes) -> str:

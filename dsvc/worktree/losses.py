@@ -6,12 +6,11 @@ the user's own, tracked or not, ignored or not.
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final
 
 from dsvc.errors import ConflictError
 from dsvc.history.diff import Change
 from dsvc.model.ids import Kind
-from dsvc.model.paths import path_key, quote_path
+from dsvc.model.paths import listed_paths, path_key, quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.blob_writer import chunks_of
 from dsvc.storage.local import storage_error
@@ -32,16 +31,12 @@ __all__ = [
     "refuse_losses",
 ]
 
-_SHOWN: Final = 10
-
 
 class LocalChangesError(ConflictError):
     """Files that would be overwritten hold what is stored nowhere else."""
 
     def __init__(self, paths: Sequence[bytes]) -> None:
-        shown = "".join(f"\n\t{quote_path(path)}" for path in paths[:_SHOWN])
-        rest = f"\n\tand {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-        super().__init__(f"local changes would be overwritten:{shown}{rest}")
+        super().__init__(f"local changes would be overwritten:{listed_paths(paths)}")
         self.paths = list(paths)
 
 

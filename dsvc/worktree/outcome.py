@@ -19,7 +19,7 @@ from dsvc.log.state import State
 from dsvc.model.codec import encode
 from dsvc.model.commit import Commit
 from dsvc.model.ids import Kind, ObjectId
-from dsvc.model.paths import quote_path
+from dsvc.model.paths import listed_paths
 from dsvc.odb.overlay import Overlay
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.checkout import change_files
@@ -30,16 +30,12 @@ from dsvc.worktree.worktree import Worktree
 
 __all__ = ["Outcome", "StagedChangesError", "StagedMetadataError", "refuse_staged"]
 
-_SHOWN = 10
-
 
 class StagedChangesError(ConflictError):
     """What is staged would get mixed up with what is to be committed."""
 
     def __init__(self, paths: Sequence[bytes]) -> None:
-        shown = "".join(f"\n\t{quote_path(path)}" for path in paths[:_SHOWN])
-        rest = f"\n\tand {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
-        super().__init__(f"changes are staged, which would be committed with it:{shown}{rest}")
+        super().__init__(f"changes are staged, which would be committed with it:{listed_paths(paths)}")
         self.paths = list(paths)
 
 

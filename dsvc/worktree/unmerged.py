@@ -13,7 +13,7 @@ from dsvc.errors import ConflictError, InvalidInputError
 from dsvc.history.merge import Conflict, Side
 from dsvc.history.tree import Tree
 from dsvc.model.ids import ObjectId
-from dsvc.model.paths import quote_path
+from dsvc.model.paths import listed_paths, quote_path
 from dsvc.model.tree import Entry
 from dsvc.odb.objects import ObjectReader, ObjectWriter
 from dsvc.worktree.pathspec import Pathspec
@@ -30,7 +30,6 @@ __all__ = [
     "write_stages",
 ]
 
-_SHOWN: Final = 10
 _COUNT: Final = 3
 
 
@@ -38,9 +37,7 @@ class UnmergedPathsError(ConflictError):
     """Paths are in conflict, and nobody has decided yet what they are to be."""
 
     def __init__(self, paths: Sequence[bytes]) -> None:
-        shown = "".join(f"\n\t{quote_path(path)}" for path in paths[:_SHOWN])
-        rest = f"\n\tand {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
-        super().__init__(f"paths are unmerged:{shown}{rest}")
+        super().__init__(f"paths are unmerged:{listed_paths(paths)}")
         self.paths = list(paths)
 
 
