@@ -504,6 +504,12 @@ class TestCommand:
         dsvc(work, "tag", "--alias", "vision/imagenet@prod", "HEAD~1")
         assert dsvc(work, "push", "origin", "vision/imagenet@prod").stderr.endswith("(alias moved)\n")
 
+        dsvc(work.parent, "clone", "-q", "remote", "clone")
+        dsvc(work.parent / "clone", "tag", "--alias", "vision/imagenet@prod", "HEAD")
+        dsvc(work.parent / "clone", "push", "-q", "origin", "vision/imagenet@prod")
+        assert "somebody else moved the alias" in dsvc(work, "push", "--tags", code=5).stderr
+        dsvc(work, "fetch", "-q")
+        dsvc(work, "push", "-q", "--tags")
         assert "a number" in dsvc(work, "tag", "--alias", "vision/imagenet@2.0", code=2).stderr
 
     @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from dsvc.cli.session import open_repository
 from dsvc.cli.workers import workers
 from dsvc.config import set_value
 from dsvc.errors import DsvcError
+from dsvc.history.versions import is_alias
 from dsvc.log.refs import HEADS, TAGS
 from dsvc.transport.address import redact
 from dsvc.transport.push import PushRejectedError, push
@@ -31,6 +32,8 @@ _HINTS = {
     Outcome.PROTECTED: "a published version stays for ever: publish the other one under the next number, with "
     "`dsvc publish NAME --next patch`",
 }
+
+_ALIAS_MOVED = "somebody else moved the alias there: look with `dsvc fetch`, then push again to move it all the same"
 
 _EVERYTHING = [Refspec(f"{kind}*", f"{kind}*", force=True) for kind in (HEADS, TAGS)]
 
@@ -197,7 +200,11 @@ def push_branch(worktree: Worktree, name: str, ref: str, *, workers: Workers, dr
 
 def rejection_hint(error: PushRejectedError) -> str:
     """Return what to do about refs that were rejected."""
-    return "; ".join(hint for outcome, hint in _HINTS.items() if outcome in error.outcomes)
+    if all(is_alias(update.target) for update in error.exchange.rejected if update.outcome is Outcome.TAG_EXISTS):
+        hints = _HINTS | {Outcome.TAG_EXISTS: _ALIAS_MOVED}
+    else:
+        hints = _HINTS
+    return "; ".join(hint for outcome, hint in hints.items() if outcome in error.outcomes)
 
 
 def _refspecs(texts: tuple[str, ...], branch: str | None, *, all: bool, tags: bool, force: bool) -> list[Refspec]:
