@@ -16,6 +16,7 @@ from dsvc.worktree.merge import MergeResult, Result
 from dsvc.worktree.worktree import Worktree
 
 __all__ = [
+    "SideOption",
     "StrategyOption",
     "chosen_strategy",
     "conflict_record",
@@ -31,6 +32,10 @@ _SHOWN: Final = 20
 StrategyOption = Annotated[
     Literal["ours", "theirs", "last-wins"] | None,
     option("-X", "--strategy-option", metavar="SIDE", help="Settle conflicts: `ours`, `theirs` or `last-wins`."),
+]
+SideOption = Annotated[
+    Literal["ours", "theirs"] | None,
+    option("-X", "--strategy-option", metavar="SIDE", help="Settle conflicts: `ours` or `theirs`."),
 ]
 
 

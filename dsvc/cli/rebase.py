@@ -4,7 +4,7 @@ from typing import Annotated
 
 from dsvc.cli import console
 from dsvc.cli.history import open_history
-from dsvc.cli.merging import StrategyOption, chosen_strategy
+from dsvc.cli.merging import SideOption, chosen_strategy
 from dsvc.cli.options import Jobs, Json, Quiet, argument
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.replaying import Abort, Continue, Skip, resumed, tell_replayed
@@ -19,7 +19,7 @@ def command(
         str | None, argument("UPSTREAM", help="The version to go on from; by default the branch that this one follows.")
     ] = None,
     *,
-    strategy: StrategyOption = None,
+    strategy: SideOption = None,
     continue_: Continue = False,
     skip: Skip = False,
     abort_: Abort = False,

@@ -5,7 +5,7 @@ from typing import Annotated
 from dsvc.cli import console
 from dsvc.cli.errors import UsageError
 from dsvc.cli.history import open_history
-from dsvc.cli.merging import StrategyOption, chosen_strategy
+from dsvc.cli.merging import SideOption, chosen_strategy
 from dsvc.cli.options import Jobs, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.replaying import Abort, Continue, Skip, named_commits, resumed, tell_replayed
@@ -22,7 +22,7 @@ def command(
     mainline: Annotated[
         int | None, option("-m", "--mainline", metavar="N", help="Of a merge, what changed from its parent *N*.")
     ] = None,
-    strategy: StrategyOption = None,
+    strategy: SideOption = None,
     continue_: Continue = False,
     skip: Skip = False,
     abort_: Abort = False,

@@ -149,7 +149,9 @@ def merge(
         mine = short_name(session.branch or "HEAD")
         raise DivergedError(mine, first.name, *ahead_behind(commits, old, first.commit))
     refuse_staged(worktree, state)
-    return _join(worktree, state, old, news, message=message, options=options, workers=workers, progress=progress)
+    return _join(
+        worktree, state, commits, old, news, message=message, options=options, workers=workers, progress=progress
+    )
 
 
 def move_forward(
@@ -181,6 +183,7 @@ def move_forward(
 def _join(
     worktree: Worktree,
     state: State,
+    commits: Commits,
     old: ObjectId | None,
     heads: Sequence[Head],
     *,
@@ -190,7 +193,6 @@ def _join(
     progress: Progress,
 ) -> MergeResult:
     with Outcome(worktree, state) as outcome:
-        commits = Commits(outcome.objects)
         ours, *others = heads if old is None else [Head(old, "HEAD"), *heads]
         joined = join_heads(
             commits,
