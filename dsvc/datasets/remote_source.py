@@ -65,7 +65,10 @@ def open_remote_source(
 
 
 class RemoteSource:
-    """The store of *backend*, at *address*, and what is known of it in the user's *cache*; *offline*, no more."""
+    """The store of *backend*, at *address*, and what is known of it in the user's *cache*; *offline*, no more.
+
+    It is asked for what is new once, so for all that is got by one of these, names mean the same.
+    """
 
     def __init__(
         self,
