@@ -218,6 +218,22 @@ def test_content_mode_and_metadata_of_one_file_are_merged_apart() -> None:
     assert tree.get(b"a") == msgspec.structs.replace(new, kind=EntryKind.EXECUTABLE, extension=b"m" * 32)
 
 
+def test_the_name_of_a_file_that_makes_way_is_not_too_long() -> None:
+    name = b"n" * 250
+    file, below = entry_of(name, b"file"), entry_of(name + b"/x", b"folder")
+
+    tree, merged = merge_files({}, {file.path: file}, {below.path: below})
+
+    assert [conflict.path for conflict in merged.conflicts] == [b"n" * 250 + b"~ours"]
+    objects = MemoryObjects()
+    base, ours, theirs = (Tree(objects).apply(objects, files) for files in ([], [(name, file)], [(below.path, below)]))
+    merged = merge_trees(base, ours, theirs, names=(b"a/long/name" * 20, b"theirs"))
+    moved = merged.conflicts[0].path
+    assert len(moved) == 255
+    assert merged_tree(objects, ours, merged).get(moved) is not None
+    assert tree.get(below.path) == below
+
+
 def test_links_elsewhere_are_one_thing() -> None:
     old = Entry(b"a", EntryKind.EXTERNAL, 5, b"", None, b"1" * 32)
     sides = [msgspec.structs.replace(old, extension=digit * 32) for digit in (b"2", b"3")]

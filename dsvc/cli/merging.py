@@ -19,7 +19,6 @@ __all__ = [
     "SideOption",
     "StrategyOption",
     "chosen_strategy",
-    "conflict_record",
     "fail_for_conflicts",
     "tell_commit",
     "tell_conflicts",
@@ -48,7 +47,7 @@ def tell_conflicts(worktree: Worktree, conflicts: Sequence[Conflict], names: tup
     """Say of each path what is wrong with it; *names* are those of our side and of theirs."""
     if json:
         for conflict in conflicts:
-            console.out_json(conflict_record(conflict))
+            console.out_json(_conflict_record(conflict))
         return
     for conflict in conflicts[:_SHOWN]:
         console.say(_conflict_line(worktree, conflict, names))
@@ -72,7 +71,7 @@ def _conflict_line(worktree: Worktree, conflict: Conflict, names: tuple[str, str
     return f"CONFLICT ({word}): both sides changed {path}{reason}"
 
 
-def conflict_record(conflict: Conflict) -> dict[str, object]:
+def _conflict_record(conflict: Conflict) -> dict[str, object]:
     """Return what `--json` prints of *conflict*."""
     record: dict[str, object] = {"kind": "conflict", **console.json_path(conflict.path), "type": conflict.kind.value}
     for name, entry in (("base", conflict.base), ("ours", conflict.ours), ("theirs", conflict.theirs)):
@@ -101,7 +100,7 @@ def tell_commit(worktree: Worktree, commit: ObjectId) -> None:
     console.say(f"[{name} {commit.short}] {worktree.commit_of(commit).subject}")
 
 
-def tell_merge(worktree: Worktree, merged: MergeResult, name: str, *, verb: str = "merge", json: bool = False) -> None:
+def tell_merge(worktree: Worktree, merged: MergeResult, name: str, *, json: bool) -> None:
     """Say how the merge of *name* ended.
 
     Raises:
@@ -112,7 +111,7 @@ def tell_merge(worktree: Worktree, merged: MergeResult, name: str, *, verb: str 
     branch = None if session.branch is None else short_name(session.branch)
     if json:
         old = None if merged.old is None else merged.old.hex()
-        record = {"kind": verb, "result": merged.result.value, "branch": branch, "old": old, "new": merged.new.hex()}
+        record = {"kind": "merge", "result": merged.result.value, "branch": branch, "old": old, "new": merged.new.hex()}
         console.out_json({**record, "paths": merged.changed, "conflicts": len(merged.conflicts)})
     if merged.conflicts:
         raise fail_for_conflicts(len(merged.conflicts), "merge", name)

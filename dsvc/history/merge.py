@@ -28,6 +28,10 @@ __all__ = ["Conflict", "ConflictKind", "Edit", "MergeFiles", "Merged", "Side", "
 ItemT = TypeVar("ItemT")
 Edit = tuple[bytes, Entry | None]
 
+# What Linux allows for a name, and as much of it as the name of a side may take.
+_LONGEST_NAME: Final = 255
+_LONGEST_LABEL: Final = 100
+
 
 class MergeFiles(Protocol):
     """Merges what both sides changed of one file that was *base*, if it was there; a text says why that cannot be."""
@@ -337,7 +341,12 @@ def _content(entry: Entry) -> tuple[int, bytes]:
 
 
 def _free_path(path: bytes, name: bytes, trees: Sequence[Tree]) -> bytes:
-    """Return a path that none of *trees* has: *path* with *name* at its end, and a number if need be."""
-    wanted = path + b"~" + name.replace(b"/", b"_")
-    candidates = (wanted + (b"_%d" % number if number else b"") for number in count())
+    """Return a path that none of *trees* has: *path* with *name* at its end, and a number if need be.
+
+    A name that would be too long for a file is cut.
+    """
+    folder, slash, own = path.rpartition(b"/")
+    label = b"~" + name.replace(b"/", b"_")[:_LONGEST_LABEL]
+    ends = (label + (b"_%d" % number if number else b"") for number in count())
+    candidates = (folder + slash + own[: _LONGEST_NAME - len(end)] + end for end in ends)
     return next(one for one in candidates if not any(next(tree.entries(one), None) is not None for tree in trees))
