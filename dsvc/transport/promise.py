@@ -38,8 +38,8 @@ __all__ = ["Promise", "PromisorRemote"]
 Buffer = bytes | bytearray | memoryview
 
 _ATTEMPTS: Final = 3
-# Ids that are looked up together; of files of ordinary size, some 50 GB.
-_WINDOW: Final = 200_000
+# Ids that are looked up together; of files of ordinary size, some 16 GB.
+_WINDOW: Final = 1 << 16
 # What an interruption may cost.
 _STEP_BYTES: Final = 256 * 1024 * 1024
 _REQUEST_BYTES: Final = 4 * 1024 * 1024

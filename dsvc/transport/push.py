@@ -43,8 +43,8 @@ from dsvc.worktree.workers import ALONE, Workers
 __all__ = ["PushRejectedError", "push"]
 
 _ATTEMPTS: Final = 5
-# Packs under way at once to a store behind a network, each of which is held in memory.
-_UPLOADS: Final = 3
+# Packs under way at once to a store behind a network, however many processors there are: each is held in memory.
+_UPLOADS: Final = 2
 
 
 class _OutdatedError(ConflictError):
@@ -322,7 +322,7 @@ def _attempt(
         )
         progress.start("push", size=found.plan.stored)
         told = _Told(progress, session)
-        threads = threads if isinstance(there.backend, LocalFiles) else max(threads, _UPLOADS)
+        threads = threads if isinstance(there.backend, LocalFiles) else _UPLOADS
         sent = send(found.plan, local.objects, local.backend, receiver, threads=threads, made=made, progress=told)
         progress.finish()
     words: list[RefChange] = []
@@ -336,7 +336,7 @@ def _attempt(
         words = _words(local, now, updates)
         return [*changes_of(updates), *words] or None
 
-    # Meanwhile: a push that ends now, one way or the other, is started or said to have failed again if it was not well.
+    # While the entry is made: should it not be, the session is told to have failed, or is begun again.
     session.finish()
     # Looked at when it was opened; should others have been faster since, nothing is lost but this one request.
     there.publish(build, [sent.sealed], relied=found.plan.relied, at_once=True)
