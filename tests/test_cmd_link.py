@@ -387,3 +387,32 @@ def test_an_empty_folder_in_which_links_are_is_none(call_dsvc: RunDsvc, reposito
     assert call_dsvc("add", "-A", cwd=repository).stderr == "nothing changed\n"
     assert list(listed(call_dsvc, repository)) == ["raw/a.txt"]
     assert call_dsvc("status", "-s", cwd=repository).lines == ["A  raw/a.txt"]
+
+
+def test_to_take_a_side_takes_its_link(call_dsvc: RunDsvc, repository: Path, outside: Path) -> None:
+    def commit(branch: str, **links: str) -> None:
+        for path, source in links.items():
+            call_dsvc("rm", "-q", "--ignore-unmatch", path, cwd=repository)
+            if source:
+                call_dsvc("link", "add", f"{outside.as_uri()}/{source}", "--to", path, cwd=repository)
+            else:
+                (repository / path).write_text("file")
+                call_dsvc("add", path, cwd=repository)
+        call_dsvc("commit", "-qm", branch, cwd=repository)
+
+    commit("base", both="a.txt", file="a.txt", link="a.txt")
+    call_dsvc("switch", "-q", "-c", "side", cwd=repository)
+    commit("side", both="deep/b.jpg", file="", link="deep/b.jpg")
+    call_dsvc("switch", "-q", "main", cwd=repository)
+    commit("main", both="deep/c.txt", file="deep/c.txt", link="")
+
+    call_dsvc("merge", "side", cwd=repository, code=5)
+    call_dsvc("restore", "--theirs", ".", cwd=repository)
+    call_dsvc("add", "both", "file", "link", cwd=repository)
+    call_dsvc("merge", "-q", "--continue", cwd=repository)
+
+    side = f"{outside.as_uri()}/deep/b.jpg"
+    assert listed(call_dsvc, repository) == {"both": side, "link": side}
+    assert [path.name for path in repository.iterdir() if path.name != ".dsvc"] == ["file"]
+    assert call_dsvc("diff", "--name-only", "side", "HEAD", cwd=repository).lines == []
+    assert call_dsvc("status", "-s", cwd=repository).lines == []

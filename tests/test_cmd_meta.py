@@ -309,3 +309,87 @@ def test_what_two_say_of_one_file_is_merged_key_by_key(call_dsvc: RunDsvc, folde
     call_dsvc("commit", "-qm", "dog", cwd=folder)
     result = call_dsvc("merge", "main", cwd=folder, code=5)
     assert "both sides say something else of its label" in result.stdout + result.stderr
+
+
+def test_what_is_staged_takes_nothing_from_what_another_version_says(call_dsvc: RunDsvc, folder: Path) -> None:
+    call_dsvc("meta", "set", "old=1", "both.a=1", cwd=folder)
+    call_dsvc("commit", "-qm", "base", cwd=folder)
+    call_dsvc("switch", "-q", "-c", "side", cwd=folder)
+    call_dsvc("meta", "set", "side=1", "both.b=2", cwd=folder)
+    call_dsvc("commit", "-qm", "side", cwd=folder)
+    call_dsvc("switch", "-q", "main", cwd=folder)
+
+    call_dsvc("meta", "set", "staged=1", cwd=folder)
+    call_dsvc("meta", "unset", "old", cwd=folder)
+    both = {"both": {"a": 1, "b": 2}, "side": 1, "staged": 1}
+    call_dsvc("switch", "-q", "side", cwd=folder)
+    assert said(call_dsvc, folder) == both
+    call_dsvc("switch", "-q", "main", cwd=folder)
+    assert said(call_dsvc, folder) == {"both": {"a": 1}, "staged": 1}
+    call_dsvc("merge", "-q", "side", cwd=folder)
+    call_dsvc("commit", "-qm", "forward", cwd=folder)
+
+    assert said(call_dsvc, folder, "HEAD") == both
+
+
+@pytest.fixture
+def parted(call_dsvc: RunDsvc, folder: Path) -> Path:
+    """On `side`, a version that says side=1 and of the file `other` who=side; on `main`, one in conflict with it."""
+    call_dsvc("switch", "-q", "-c", "side", cwd=folder)
+    for branch in ("side", "main"):
+        call_dsvc("switch", "-q", branch, cwd=folder)
+        (folder / "other").write_text(branch)
+        call_dsvc("add", "other", cwd=folder)
+        call_dsvc("meta", "set", "--path", "other", f"who={branch}", cwd=folder)
+        call_dsvc("meta", "set", f"{branch}=1", cwd=folder)
+        call_dsvc("commit", "-qm", branch, cwd=folder)
+    return folder
+
+
+def test_what_is_said_in_a_merge_is_added_to_it_and_goes_when_it_is_given_up(call_dsvc: RunDsvc, parted: Path) -> None:
+    call_dsvc("merge", "side", cwd=parted, code=5)
+    assert said(call_dsvc, parted) == {"main": 1, "side": 1}
+    call_dsvc("meta", "set", "merge=1", cwd=parted)
+    call_dsvc("merge", "--abort", cwd=parted)
+    assert said(call_dsvc, parted) == {"main": 1}
+
+    call_dsvc("merge", "side", cwd=parted, code=5)
+    call_dsvc("meta", "set", "merge=1", cwd=parted)
+    call_dsvc("add", "other", cwd=parted)
+    call_dsvc("merge", "-q", "--continue", cwd=parted)
+    assert said(call_dsvc, parted, "HEAD") == {"main": 1, "merge": 1, "side": 1}
+
+
+def test_a_commit_that_says_something_is_not_left_out_when_its_files_are(call_dsvc: RunDsvc, parted: Path) -> None:
+    call_dsvc("cherry-pick", "side", cwd=parted, code=5)
+    call_dsvc("add", "other", cwd=parted)
+    call_dsvc("cherry-pick", "--continue", cwd=parted)
+
+    assert said(call_dsvc, parted, "HEAD") == {"main": 1, "side": 1}
+    call_dsvc("reset", "-q", "--hard", "HEAD~1", cwd=parted)
+    call_dsvc("cherry-pick", "side", cwd=parted, code=5)
+    call_dsvc("meta", "set", "skipped=1", cwd=parted)
+    call_dsvc("cherry-pick", "--skip", cwd=parted)
+    assert said(call_dsvc, parted) == {"main": 1}
+
+
+def test_to_take_a_side_takes_what_it_says_of_the_file(call_dsvc: RunDsvc, parted: Path) -> None:
+    call_dsvc("merge", "side", cwd=parted, code=5)
+    call_dsvc("restore", "--theirs", "other", cwd=parted)
+    assert call_dsvc("status", "-s", cwd=parted).lines == ["UU other"]
+    call_dsvc("add", "other", cwd=parted)
+    call_dsvc("merge", "-q", "--continue", cwd=parted)
+
+    assert (parted / "other").read_text() == "side"
+    assert call_dsvc("meta", "get", "--path", "other", "who", cwd=parted).stdout == "side\n"
+
+
+def test_what_is_said_of_a_file_in_conflict_does_not_decide_it(call_dsvc: RunDsvc, parted: Path) -> None:
+    call_dsvc("merge", "side", cwd=parted, code=5)
+    call_dsvc("meta", "set", "--path", "other", "who=both", cwd=parted)
+    assert call_dsvc("status", "-s", cwd=parted).lines == ["UU other"]
+    call_dsvc("merge", "--continue", cwd=parted, code=5)
+    call_dsvc("add", "other", cwd=parted)
+    call_dsvc("merge", "-q", "--continue", cwd=parted)
+
+    assert call_dsvc("meta", "get", "--path", "other", "who", cwd=parted).stdout == "both\n"

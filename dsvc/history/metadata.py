@@ -32,6 +32,7 @@ __all__ = [
     "merged",
     "merged_metadata",
     "parse_condition",
+    "patch_between",
     "patched",
     "printable",
     "removal",
@@ -153,6 +154,20 @@ def patched(value: JsonObject, patch: JsonObject) -> JsonObject:
         else:
             result[key] = new
     return result
+
+
+def patch_between(old: JsonObject, new: JsonObject) -> JsonObject:
+    """Return the merge patch that makes *new* of *old*, empty where they are the same."""
+    patch: JsonObject = dict.fromkeys(old.keys() - new.keys())
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            if inner := patch_between(before, value):
+                patch[key] = inner
+        # In Python true is 1, and in JSON it is not.
+        elif before is None or encode_canonical({key: before}) != encode_canonical({key: value}):
+            patch[key] = value
+    return patch
 
 
 def assignment(text: str) -> JsonObject:

@@ -9,7 +9,7 @@ import msgspec
 from dsvc.errors import ConflictError, InvalidInputError, NotFoundError
 from dsvc.history.commits import new_commit
 from dsvc.history.diff import diff_trees
-from dsvc.history.metadata import inherited, with_part
+from dsvc.history.metadata import commit_meta, inherited, patched, with_part
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
@@ -156,7 +156,8 @@ def commit(
         edits = [(change.path, change.new) for change in diff_trees(head_tree, staged) if only.matches(change.path)]
         tree = head_tree.apply(writer, edits)
     says = session.metadata if only is None else ""
-    if tree.root == head_tree.root and not (amend or allow_empty or session.merge or says):
+    is_kept = not says and (draft is None or draft.metadata == inherited(previous))
+    if tree.root == head_tree.root and is_kept and not (amend or allow_empty or session.merge):
         raise NothingToCommitError
     after = staged.root.hex() if staged.root != tree.root else None
     if head is None and tree.root == head_tree.root:
@@ -168,7 +169,9 @@ def commit(
     automatic = [one for one in found if one.commit not in made.parents] if auto_inputs else []
     made = msgspec.structs.replace(
         made,
-        metadata=with_part(made.metadata, "meta", decode_canonical(says)) if says else made.metadata,
+        metadata=with_part(made.metadata, "meta", patched(commit_meta(made), decode_canonical(says)))
+        if says
+        else made.metadata,
         inputs=list(dict.fromkeys([*made.inputs, *inputs, *automatic])),
     )
     sealed: list[Sealed] = []

@@ -12,7 +12,7 @@ import msgspec
 from dsvc.errors import InvalidInputError, RefusedError
 from dsvc.history.commits import Commits, new_commit
 from dsvc.history.extensions import MetadataTooLargeError, extension_metadata, read_extensions, write_extension
-from dsvc.history.metadata import commit_meta, with_part
+from dsvc.history.metadata import commit_meta, patch_between, patched, with_part
 from dsvc.history.store import Store
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
@@ -24,6 +24,7 @@ from dsvc.model.extension import MAX_METADATA_LENGTH
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.worktree.add import PathspecError
+from dsvc.worktree.commit import read_draft
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.session import refuse_interrupted
 from dsvc.worktree.stage import Edit, stage
@@ -64,20 +65,26 @@ def version_meta(worktree: Worktree, commit_id: ObjectId | None) -> JsonObject:
 def staged_meta(worktree: Worktree, state: State) -> JsonObject:
     """Return what the next commit will say."""
     session = worktree.session(state)
-    if session.metadata:
-        return decode_canonical(session.metadata)
-    return version_meta(worktree, session.commit(state))
+    base = _before(worktree, state)
+    return patched(base, decode_canonical(session.metadata)) if session.metadata else base
+
+
+def _before(worktree: Worktree, state: State) -> JsonObject:
+    """Return what the next commit would say if nothing of that were staged."""
+    session = worktree.session(state)
+    draft = read_draft(worktree, session)
+    return version_meta(worktree, session.commit(state)) if draft is None else commit_meta(draft)
 
 
 def staged_as(base: JsonObject, meta: JsonObject) -> str:
-    """Return how a session holds *meta*, where HEAD says *base*.
+    """Return how a session holds *meta*, where the next commit would say *base*.
 
     Raises:
         MetadataTooLargeError: It is too much.
     """
-    text = encode_canonical(meta)
-    _check_length(text)
-    return "" if text == encode_canonical(base) else text
+    _check_length(encode_canonical(meta))
+    patch = patch_between(base, meta)
+    return encode_canonical(patch) if patch else ""
 
 
 def _check_length(text: str) -> None:
@@ -100,7 +107,7 @@ def change_meta(worktree: Worktree, change: Change) -> JsonObject:
         session = worktree.session(state)
         refuse_interrupted(session)
         meta = change(staged_meta(worktree, state))
-        text = staged_as(version_meta(worktree, session.commit(state)), meta)
+        text = staged_as(_before(worktree, state), meta)
         return None if text == session.metadata else [session.change(state, metadata=text)]
 
     worktree.store.publish(build)
@@ -142,7 +149,7 @@ def change_meta_of_files(
 ) -> int:
     """Stage what *change* makes of what is said of each file at *pathspec*; return how many are said something else of.
 
-    Links and symlinks count as files.
+    Links and symlinks count as files. What is in conflict stays so: what its content is to be is another question.
 
     Raises:
         PathspecError: A word matches nothing that is staged.
@@ -176,5 +183,5 @@ def change_meta_of_files(
     except InvalidInputError:
         writer.discard()
         raise
-    stage(worktree, writer, edits, rows)
+    stage(worktree, writer, edits, rows, decides=False)
     return len(edits)

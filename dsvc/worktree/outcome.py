@@ -130,15 +130,17 @@ class Outcome:
             merge=[one.hex() for one in merge],
             staged=tree.root.hex() if tree.root != Commits(self.objects).get(head).tree else None,
             unfinished=unfinished if unfinished != Unfinished() else None,
+            # What was staged before is said of what comes next, unless that has a commit of its own.
+            metadata=self.session.metadata if draft is None else "",
         )
         # What is edited there would be lost by an abort, or taken for a decision.
         claimed = [one.path for one in conflicts]
         return self._go(tree, head, final, given_up, claimed=claimed, workers=workers, progress=progress)
 
     def _final(self, head: str, **fields: object) -> Session:
-        """Return the session at *head*: what people say of the next version stays."""
+        """Return the session at *head*, with nothing staged but for *fields*."""
         return msgspec.structs.replace(
-            self.session, head=head, **{"merge": [], "staged": None, "unfinished": None, **fields}
+            self.session, head=head, **{"merge": [], "staged": None, "metadata": "", "unfinished": None, **fields}
         )
 
     def _head(self, head: ObjectId) -> str:

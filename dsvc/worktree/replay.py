@@ -24,7 +24,7 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.commit import HeadMovedError, commit, read_draft
 from dsvc.worktree.merge import begin_again, move_forward
 from dsvc.worktree.outcome import Outcome, refuse_staged
-from dsvc.worktree.session import Series, refuse_unfinished
+from dsvc.worktree.session import Series, Session, refuse_unfinished
 from dsvc.worktree.unmerged import read_unmerged, refuse_unmerged
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
@@ -198,7 +198,7 @@ def go_on(
     todo = Commits(worktree.store.objects).get(ObjectId.from_hex(series.commits)).parents
     if draft is not None and not skip:
         refuse_unmerged(worktree.store.objects, session)
-    if draft is not None and not skip and session.staged is not None:
+    if draft is not None and not skip and _is_change(worktree, session, head, draft):
         made.append(commit(worktree, state, draft.message if message is None else message).id)
         state = worktree.store.state()
         head = made[0]
@@ -213,6 +213,12 @@ def go_on(
         run = _Replay(outcome, series, list(map(ObjectId, todo)))
         done = run.go(head, given_up=given_up, workers=workers, progress=progress)
     return msgspec.structs.replace(done, made=[*made, *done.made], skipped=[*skipped, *done.skipped])
+
+
+def _is_change(worktree: Worktree, session: Session, head: ObjectId, draft: Commit) -> bool:
+    """Tell whether a commit of what was decided would differ from *head*."""
+    is_said = session.metadata or draft.metadata != inherited(worktree.commit_of(head))
+    return session.staged is not None or bool(is_said)
 
 
 class _Replay:

@@ -17,7 +17,7 @@ from dsvc.worktree.compare import differences
 from dsvc.worktree.losses import LocalChangesError, files_in_the_way, look
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.scan import Found
-from dsvc.worktree.stage import stage
+from dsvc.worktree.stage import Edit, stage
 from dsvc.worktree.stat_cache import pack_row
 from dsvc.worktree.status import staged_cache
 from dsvc.worktree.unmerged import read_unmerged, refuse_unmerged, side_entries
@@ -99,6 +99,8 @@ def take_side(
 ) -> Restored:
     """Let the files at those paths of *pathspec* that are in conflict be what one *side* has; they stay in conflict.
 
+    What no file holds, a link and what is said of a file, is staged.
+
     Raises:
         PathspecError: A word matches nothing that is in conflict.
         NoSideError: That side has nothing at one of the paths; nothing was changed.
@@ -116,7 +118,13 @@ def take_side(
     if in_the_way:
         raise LocalChangesError(sorted(in_the_way))
     bring_content(worktree, entries, progress)
-    materialise(worktree, moves, found, workers=workers, progress=progress)
+    staged = worktree.staged_tree(state).get_many(paths)
+    pairs = zip(entries, staged, strict=True)
+    told = [new for new, old in pairs if new.extension != (None if old is None else old.extension)]
+    edits: list[Edit] = [(entry.path, entry) for entry in told]
+    stage(worktree, worktree.store.writer(), edits, [pack_row(entry, b"") for entry in told], decides=False)
+    written, _ = materialise(worktree, moves, found, workers=workers, progress=progress)
+    worktree.stat_cache.refresh(written)
     return Restored(len(entries))
 
 

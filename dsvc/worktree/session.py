@@ -118,8 +118,8 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     *staged* is the root of the staged tree, None while it is that of HEAD. *merge* lists commits
     that the next commit will have as further parents, and *unfinished* is what is to be concluded by it. *inputs* are
-    versions, by name and id, that what is staged was made from; the next commit will name them. *metadata* is what
-    people say of the next version, as RFC 8785 JSON; it is empty while that is what they say of HEAD.
+    versions, by name and id, that what is staged was made from; the next commit will name them. *metadata* is a
+    JSON Merge Patch that changes what people say of HEAD, or of the draft, to what they say of the next version.
     """
 
     head: str

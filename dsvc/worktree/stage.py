@@ -26,12 +26,13 @@ def stage(
     rows: Sequence[Row],
     *,
     decided: Iterable[bytes] = (),
+    decides: bool = True,
 ) -> None:
     """Apply *edits* to the staged tree; make it and all that *writer* holds durable; tell the cache *rows*.
 
     There is a row for each entry that *edits* put. What the program that stages them has got or used so far becomes
-    an input of the next commit. The paths of *edits*, and those *decided*, are in conflict no more. Should another
-    process have staged something meanwhile, the edits are applied to that.
+    an input of the next commit. The paths of *edits*, if that *decides* them, and those *decided* are in conflict no
+    more. Should another process have staged something meanwhile, the edits are applied to that.
 
     Raises:
         PathConflictError: A path would be a file and a folder at once.
@@ -41,8 +42,8 @@ def stage(
     state = worktree.store.state()
     base = worktree.staged_tree(state)
     staged = base
-    paths = [*decided, *(path for path, _ in edits)]
-    if paths:
+    paths = [*decided, *(path for path, _ in edits if decides)]
+    if paths or edits:
         inputs = worktree.store.context.inputs()
         known = worktree.session(state).unfinished
         left = decide(worktree.store.objects, writer, known, paths)

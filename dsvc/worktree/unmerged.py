@@ -1,7 +1,7 @@
 """The paths that a merge could not decide: three small trees, of the base, of ours and of theirs.
 
 They are git's stages 1, 2 and 3. A path is in those where it was something, and leaves all of them when it is
-staged. What the staged tree holds there meanwhile is ours, or theirs where we have nothing.
+staged. What the staged tree holds there meanwhile is ours, or theirs where we have nothing; or a side that was taken.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
