@@ -23,11 +23,12 @@ from dsvc.model.ids import EMPTY_DIGEST, Kind, ObjectId
 from dsvc.model.paths import InvalidPathError, validate_path
 from dsvc.model.tree import Entry, EntryKind, LeafPage
 from dsvc.worktree.case_folding import NameCollisionError, find_collision, folds_case, refuse_collisions
-from dsvc.worktree.checkout import LocalChangesError, SessionChangedError, change_files, materialise, switch_to
+from dsvc.worktree.checkout import LocalChangesError, change_files, materialise, switch_to
 from dsvc.worktree.folders import FolderInTheWayError, Folders
 from dsvc.worktree.ingest import LARGE_FILE
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.resume import resume
+from dsvc.worktree.session import SessionChangedError
 from dsvc.worktree.status import read_status
 from dsvc.worktree.worktree import Worktree
 from tests.killed import killed_at_step

@@ -22,10 +22,11 @@ from dsvc.worktree import addition, ingest
 from dsvc.worktree.add import What, add
 from dsvc.worktree.ingest import FileChangingError
 from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.session import SessionChangedError
 from dsvc.worktree.status import read_status
 from dsvc.worktree.workers import Workers
 from tests.conftest import RunDsvc
-from tests.worktree_support import make_worktree
+from tests.worktree_support import check_out, commit_all, make_worktree, open_copy
 
 NOBODY = 65534
 
@@ -504,3 +505,18 @@ def test_a_file_from_a_year_far_away_is_added_and_known(repository_folder: Path,
     run_dsvc("add", "a", cwd=repository_folder)
 
     assert run_dsvc("status", "-s", cwd=repository_folder).lines == ["A  a"]
+
+
+def test_what_a_switch_took_away_for_a_moment_is_not_removed_from_the_other_branch(tmp_path: Path) -> None:
+    worktree = make_worktree(tmp_path / "work")
+    first = commit_all(worktree, {b"a": b"1", b"b": b"1"})
+    commit_all(worktree, {b"a": b"2", b"b": b"1"})
+    state = worktree.store.state()
+    check_out(open_copy(worktree.root), first)
+    # As a scan may find it, that came while the file was replaced.
+    (worktree.root / "a").unlink()
+
+    with pytest.raises(SessionChangedError):
+        add(worktree, state, What(Pathspec()))
+
+    assert worktree.session(worktree.store.state()).staged is None

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from dsvc.log.entry import RefChange
 from dsvc.model.ids import ObjectId
-from dsvc.worktree.checkout import SessionChangedError, switch_to
+from dsvc.worktree.checkout import switch_to
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.restore import restore
+from dsvc.worktree.session import SessionChangedError
 from dsvc.worktree.sparse import set_sparse
 from dsvc.worktree.sparse_set import EVERYTHING, SparseSetChangedError
 from dsvc.worktree.status import read_status

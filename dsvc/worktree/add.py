@@ -286,6 +286,7 @@ def add(
         PathspecError, IgnoredPathError, UnsupportedFileError, OutsideSparseError: As in `select`.
         FileChangingError, StorageError: A file could not be read.
         PathConflictError: A path would be a file and a folder at once.
+        SessionChangedError: Another process has switched meanwhile.
     In each case nothing is staged.
     """
     selecting = _selecting(worktree, state, what)
@@ -293,10 +294,11 @@ def add(
     writer = worktree.store.writer()
     source = Source(worktree.root_bytes, worktree.stat_cache, worktree.clock(), os.stat(worktree.control).st_dev)
     # To add what is in conflict decides it, even where the file is as it was.
-    unmerged = read_unmerged(worktree.store.objects, worktree.session(state), what.pathspec)
+    session = worktree.session(state)
+    unmerged = read_unmerged(worktree.store.objects, session, what.pathspec)
     with Addition(worktree.store, source, writer, workers, progress) as addition:
         read_all(addition, selecting, progress)
-        stage(worktree, writer, addition.edits, addition.rows, decided=[one.path for one in unmerged])
+        stage(worktree, writer, addition.edits, addition.rows, decided=[one.path for one in unmerged], seen=session)
     return Added(
         files=addition.files,
         size=addition.size,

@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from dsvc.errors import BusyError
 from dsvc.history.diff import Change, diff_trees
 from dsvc.history.tree import PathConflictError, Tree
 from dsvc.log.entry import RefChange
@@ -29,7 +28,7 @@ from dsvc.worktree.moves import Moves
 from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.place import Placed, place
 from dsvc.worktree.scan import Found
-from dsvc.worktree.session import Session, Switch, SwitchInterruptedError, refuse_interrupted
+from dsvc.worktree.session import Session, SessionChangedError, Switch, SwitchInterruptedError, refuse_interrupted
 from dsvc.worktree.sparse_set import SparseSetChangedError
 from dsvc.worktree.stat_cache import Row, StatCache, pack_row
 from dsvc.worktree.stat_runs import pack_runs
@@ -39,7 +38,6 @@ from dsvc.worktree.worktree import Worktree
 
 __all__ = [
     "LocalChangesError",
-    "SessionChangedError",
     "SwitchInterruptedError",
     "carry_out",
     "change_files",
@@ -55,13 +53,6 @@ RefChanges = Callable[[State], list[RefChange]]
 _WITHOUT_FILE: Final = (EntryKind.FOLDER, EntryKind.EXTERNAL)
 # Files whose rows are packed at one go.
 _BATCH: Final = 8192
-
-
-class SessionChangedError(BusyError):
-    """Another process staged, committed or switched meanwhile."""
-
-    def __init__(self) -> None:
-        super().__init__("another process changed HEAD or what is staged meanwhile")
 
 
 def _no_changes(_: State) -> list[RefChange]:

@@ -8,10 +8,10 @@ from dsvc.log.entry import RefChange
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
-from dsvc.worktree.checkout import SessionChangedError, switch_to
+from dsvc.worktree.checkout import switch_to
 from dsvc.worktree.commit import HeadMovedError
 from dsvc.worktree.metadata import staged_as, staged_meta, version_meta
-from dsvc.worktree.session import Session, refuse_interrupted, refuse_unfinished
+from dsvc.worktree.session import Session, SessionChangedError, refuse_interrupted, refuse_unfinished
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 

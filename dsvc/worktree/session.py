@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from dsvc.errors import ConflictError, CorruptionError
+from dsvc.errors import BusyError, ConflictError, CorruptionError
 from dsvc.log.entry import RefChange
 from dsvc.log.state import State
 from dsvc.model.commit import Input
@@ -21,6 +21,7 @@ __all__ = [
     "MalformedSessionError",
     "Series",
     "Session",
+    "SessionChangedError",
     "Switch",
     "SwitchInterruptedError",
     "Unfinished",
@@ -37,6 +38,13 @@ BRANCHES: Final = "refs/heads/"
 
 class MalformedSessionError(CorruptionError):
     """The log holds a session that this version cannot read."""
+
+
+class SessionChangedError(BusyError):
+    """Another process staged, committed or switched meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("another process changed HEAD or what is staged meanwhile")
 
 
 class DetachedHeadError(ConflictError):

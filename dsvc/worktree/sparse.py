@@ -14,10 +14,10 @@ from dsvc.history.tree import Tree
 from dsvc.model.paths import key_path, path_key
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.bring import bring_content
-from dsvc.worktree.checkout import SessionChangedError, materialise
+from dsvc.worktree.checkout import materialise
 from dsvc.worktree.losses import begins, look, refuse_losses
 from dsvc.worktree.scan import Found, scan
-from dsvc.worktree.session import refuse_interrupted
+from dsvc.worktree.session import SessionChangedError, refuse_interrupted
 from dsvc.worktree.snapshot_lock import Holder, hold
 from dsvc.worktree.sparse_set import EVERYTHING, SparseSet, sparse_set, write_sparse_set
 from dsvc.worktree.status import staged_cache

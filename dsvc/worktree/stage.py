@@ -9,7 +9,7 @@ from dsvc.log.entry import RefChange
 from dsvc.log.state import State
 from dsvc.model.tree import Entry
 from dsvc.odb.writer import DatabaseWriter, Sealed
-from dsvc.worktree.session import refuse_interrupted
+from dsvc.worktree.session import Session, SessionChangedError, refuse_interrupted
 from dsvc.worktree.stat_cache import Row, StatCache
 from dsvc.worktree.unmerged import decide
 from dsvc.worktree.worktree import Worktree
@@ -27,16 +27,19 @@ def stage(
     *,
     decided: Iterable[bytes] = (),
     decides: bool = True,
+    seen: Session | None = None,
 ) -> None:
     """Apply *edits* to the staged tree; make it and all that *writer* holds durable; tell the cache *rows*.
 
     There is a row for each entry that *edits* put. What the program that stages them has got or used so far becomes
     an input of the next commit. The paths of *edits*, if that *decides* them, and those *decided* are in conflict no
-    more. Should another process have staged something meanwhile, the edits are applied to that.
+    more. Should another process have staged something meanwhile, the edits are applied to that; but not on another
+    branch than in the session in which the files were *seen*: what a switch took away was not removed by anybody.
 
     Raises:
         PathConflictError: A path would be a file and a folder at once.
         SwitchInterruptedError: A checkout is on its way, or was cut short.
+        SessionChangedError: Another process has switched since the files were seen.
         SparseSetChangedError: Another process changed meanwhile which files are here.
     """
     state = worktree.store.state()
@@ -55,6 +58,8 @@ def stage(
             session = worktree.session(state)
             # A switch on its way would put its own tree in place of this one.
             refuse_interrupted(session)
+            if seen is not None and session.head != seen.head:
+                raise SessionChangedError
             # Files that went with it were not removed by anybody.
             worktree.check_sparse_set()
             now = worktree.staged_tree(state)

@@ -9,8 +9,8 @@ from dsvc.log.refs import branch_ref
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
-from dsvc.worktree.checkout import SessionChangedError, switch_to
-from dsvc.worktree.session import Session, refuse_interrupted, refuse_unfinished
+from dsvc.worktree.checkout import switch_to
+from dsvc.worktree.session import Session, SessionChangedError, refuse_interrupted, refuse_unfinished
 from dsvc.worktree.workers import ALONE, Workers
 from dsvc.worktree.worktree import Worktree
 

@@ -34,8 +34,9 @@ from dsvc.storage.temporary import remove_stale
 from dsvc.worktree.add import Selecting, What, preview, read_all
 from dsvc.worktree.addition import Addition, Source
 from dsvc.worktree.catch_up import catch_up
-from dsvc.worktree.checkout import SessionChangedError, switch_to
+from dsvc.worktree.checkout import switch_to
 from dsvc.worktree.pathspec import Pathspec
+from dsvc.worktree.session import SessionChangedError
 from dsvc.worktree.snapshot import preview as preview_snapshot
 from dsvc.worktree.snapshot import snapshot, snapshot_branch
 from dsvc.worktree.snapshot_lock import Holder, hold

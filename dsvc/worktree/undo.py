@@ -19,9 +19,9 @@ from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.worktree.bring import bring_content
-from dsvc.worktree.checkout import SessionChangedError, change_files, materialise
+from dsvc.worktree.checkout import change_files, materialise
 from dsvc.worktree.losses import LocalChangesError, files_in_the_way, is_expendable, look
-from dsvc.worktree.session import SESSION_REF, Session, decode_session, refuse_interrupted
+from dsvc.worktree.session import SESSION_REF, Session, SessionChangedError, decode_session, refuse_interrupted
 from dsvc.worktree.stat_cache import pack_row
 from dsvc.worktree.status import staged_cache
 from dsvc.worktree.workers import ALONE, Workers
