@@ -1,7 +1,10 @@
 """dsvc-clearml(7) leaves nothing of clearml-data out, and names only what there is here."""
 
 import re
+import shlex
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,10 @@ from dsvc.cli.options import Option
 from dsvc.cli.parser import parameters
 from dsvc.config import KEYS
 from tests.conftest import PROJECT
+from tests.forked import Desk, desk
+from tests.worktree_support import read_files, write_files
+
+__all__ = ["desk"]
 
 # clearml-data 2.1.12 has these, and 89 flags.
 FLAGS = {
@@ -77,6 +84,23 @@ def test_each_member_of_the_sdk_is_there_with_what_it_takes() -> None:
 
     assert terms(described) >= MEMBERS
     assert all(re.search(rf"\b{argument}\b", described) for argument in ARGUMENTS)
+
+
+def test_a_days_work_does_what_it_says(desk: Desk) -> None:
+    lake = desk.folder / "lake"
+    write_files(lake, {b"a.jpg": b"1", b"deep/b.jpg": b"2"})
+    shutil.rmtree(desk.work / ".dsvc")
+    day = section(TEXT, "SS", "A day's work").split("is here")[1]
+    lines = [line for line in day.splitlines() if line.startswith("dsvc ")]
+    assert len(lines) == 6
+
+    for line in lines:
+        words = shlex.split(
+            line.replace("/mnt/lake", str(lake)).replace("s3://bucket/images", str(desk.folder / "images"))
+        )
+        ended = desk("-c", f"cache.dir={desk.folder / 'cache'}", *words[1:])
+
+    assert read_files(Path(ended.stdout.removesuffix("\n"))) == {b"a.jpg": b"1", b"deep/b.jpg": b"2"}
 
 
 def named() -> Iterator[tuple[str, list[str]]]:

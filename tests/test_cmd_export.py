@@ -17,7 +17,7 @@ from zstandard import ZstdDecompressor
 
 from dsvc.datasets.archives import Format, _pax_header, _plain_header, open_archive
 from tests.conftest import PROJECT
-from tests.crash_support import Watch, failing_at, run_forked
+from tests.crash_support import Watch, dying_at, failing_at, run_forked
 from tests.forked import Desk, desk
 from tests.worktree_support import EMPTY_FOLDER, Content, Executable, Files, Link, read_files
 
@@ -180,6 +180,18 @@ def test_what_could_not_be_written_whole_has_no_name(desk: Desk, name: str) -> N
     assert [path.name for path in desk.folder.iterdir()] == ["work"]
 
 
+@pytest.mark.parametrize("name", ["x.tar", "x"])
+def test_what_a_killed_export_has_left_goes_with_the_next_one(desk: Desk, name: str) -> None:
+    desk.commit(FILES)
+    killed = Watch(dying_at(4), within=desk.folder / ".")
+    run_forked("export", "-o", desk.folder / name, cwd=desk.work, watch=killed)
+    assert [path.name for path in desk.folder.iterdir()] != ["work"]
+
+    desk("export", "-q", "-o", desk.folder / name)
+
+    assert {path.name for path in desk.folder.iterdir()} == {"work", name}
+
+
 def test_clearml_silent_partial_get__damaged_content_is_never_exported(desk: Desk) -> None:
     desk.commit({b"a": b"1" * 1000, b"b": os.urandom(2_000_000)})
     (pack,) = [path for path in (desk.work / ".dsvc/store/packs").rglob("*.*") if path.stat().st_size > 1_000_000]
@@ -222,6 +234,11 @@ def test_links_are_read_left_out_or_told_and_one_that_is_gone_is_an_error(desk: 
     (desk.folder / "far").unlink()
     assert "nothing is any more" in desk("export", "-o", "../gone", code=4).stderr
     assert not (desk.folder / "gone").exists()
+
+
+def test_before_the_first_version_nothing_is_exported(desk: Desk) -> None:
+    assert "any commits yet" in desk("export", "-o", "../x.tar", code=4).stderr
+    assert not (desk.folder / "x.tar").exists()
 
 
 def test_what_cannot_be_meant_is_refused(desk: Desk) -> None:

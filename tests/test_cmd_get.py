@@ -451,6 +451,15 @@ def test_what_is_to_be_overwritten_goes_only_when_all_else_has_come(scene: Scene
     assert read_files(scene.get("main@1.0", "--to", out, "--overwrite")) == FIRST
 
 
+def test_what_names_no_folder_is_refused(scene: Scene) -> None:
+    (scene.root / "file").write_text("mine")
+
+    assert "file is not a folder" in scene.run("get", "main", "--to", "../file", "--overwrite", code=5).stderr
+    # A variable that is not set, in a script.
+    assert "'' names no file or folder" in scene.run("get", "main", "--to", "", "--overwrite", code=2).stderr
+    assert (scene.root / "file").read_text() == "mine"
+
+
 def test_a_repository_is_never_overwritten(scene: Scene) -> None:
     (scene.away / ".git").mkdir()
 

@@ -101,6 +101,7 @@ def test_words_are_read_as_git_reads_them(words: list[str], values: dict[str, ob
         (["--xyz"], "unknown option `--xyz`"),
         (["-x"], "unknown option `-x`"),
         (["-ax"], "unknown option `-x` in `-ax`"),
+        (["-F", ""], "-F: '' names no file or folder"),
         (["--author", os.fsdecode(b"\xff")], "--author: b'\\xff' is not UTF-8"),
     ],
 )

@@ -36,7 +36,7 @@ def command(*, quiet: Quiet = False, json: Json = False) -> None:
 
     The cache is in `$XDG_CACHE_HOME/dsvc`, or `~/.cache/dsvc`, unless `cache.dir` says another folder. It holds the
     trees that `dsvc get` has made, and the files that they are links to. None of it is the only copy of anything: to be
-    rid of all of it, run `dsvc cache gc --max-size 0`.
+    rid of all of it, run `dsvc -c cache.keep=0s cache gc --max-size 0`.
 
     *What stays.* A tree that a process uses has a lease, which ends with the process however that ends; `dsvc get
     ADDRESS -- COMMAND` holds one while the command runs. A tree whose path was only printed stays for the time of

@@ -15,7 +15,7 @@ from dsvc.cli.options import AnyLinks, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.datasets.archives import Archive, Format, format_of, open_archive, open_folder
 from dsvc.datasets.export import Exported, LinkTreatment, Selected, export, new_file, new_folder, select
-from dsvc.history.revisions import UnknownRevisionError
+from dsvc.history.revisions import UnbornHeadError, UnknownRevisionError
 from dsvc.history.tree import Tree
 from dsvc.model.paths import quote_path, validate_path
 from dsvc.worktree.pathspec import Pathspec
@@ -79,7 +79,7 @@ def command(
         dsvc-verify(1), dsvc-bundle(1), dsvc-cat(1), dsvc-link(1)
     """
     console.set_quiet(quiet)
-    if to is None:
+    if not to:
         message = "say what to write with `--to`"
         raise UsageError(message, hint="an archive such as `images.tar.zst`, a folder, or `-` for stdout")
     history = open_history()
@@ -140,6 +140,8 @@ def _stamp(history: History, version: str) -> tuple[int, str]:
     """Return the time that all files get, and the id of the version."""
     try:
         commit_id = history.commit(version)
+    except UnbornHeadError:
+        raise
     except UnknownRevisionError:
         return 0, history.tree(version).root.hex()
     return history.commits.get(commit_id).time // 1_000_000, commit_id.hex()

@@ -106,7 +106,7 @@ def command(
 
     Exit status:
         4 there is no such version, or it has no such path, or nothing is where a link leads any more
-        5 *DIR* holds other things
+        5 *DIR* holds other things, or is a file
         7 the remote cannot be reached
         8 something that came is damaged, or what a link leads to has changed
         10 a link leads to a URL that nobody here has named, or *DIR* is a repository

@@ -142,10 +142,18 @@ def _number(word: str) -> float:
         raise ValueError(message) from None
 
 
+def _path(word: str) -> Path:
+    # The working folder is `.`; nothing at all is a variable of a script that is not set.
+    if not word:
+        message = "'' names no file or folder"
+        raise ValueError(message)
+    return Path(word)
+
+
 _CONVERTERS: Final[dict[object, Convert]] = {
     str: _text,
     bytes: os.fsencode,
-    Path: Path,
+    Path: _path,
     int: _whole_number,
     float: _number,
     bool: bool,

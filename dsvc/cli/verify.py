@@ -129,6 +129,8 @@ def _where(words: tuple[str, ...]) -> _Where:
     history = open_history()
     revision, named = _split(history, words)
     worktree = history.worktree
+    if named is None:
+        worktree.need_files()
     folder = worktree.root if named is None else _folder(named)
     own = worktree if folder.samefile(worktree.root) else None
     return _Where(revision, folder, history.tree(revision), worktree.config, own)
@@ -136,8 +138,8 @@ def _where(words: tuple[str, ...]) -> _Where:
 
 def _folder(text: str) -> Path:
     folder = Path(text)
-    if not folder.is_dir():
-        message = f"there is no folder {quote_path(os.fsencode(folder))}"
+    if not text or not folder.is_dir():
+        message = f"there is no folder {quote_path(os.fsencode(text))}"
         raise Failure(message, code=_NOT_FOUND)
     return folder
 

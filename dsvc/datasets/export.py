@@ -6,7 +6,7 @@ All content is verified while it is written, and what is written has its name on
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -25,7 +25,7 @@ from dsvc.model.tree import Entry, EntryKind
 from dsvc.odb.database import ObjectDatabase
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.local import make_folder, storage_error, sync_file, sync_folder
-from dsvc.storage.temporary import temporary_name
+from dsvc.storage.temporary import stale_files, temporary_name
 from dsvc.worktree.pathspec import Pathspec
 
 __all__ = ["Exported", "LinkTreatment", "Selected", "TargetExistsError", "export", "new_file", "new_folder", "select"]
@@ -37,6 +37,8 @@ LinkTreatment = Literal["read", "skip", "url"]
 _BATCH_FILES: Final = 1024
 _BATCH_BYTES: Final = 64 * 1024 * 1024
 _SMALL_BYTES: Final = 16 * 1024 * 1024
+# In front of the name of what is being written.
+_TEMPORARY: Final = ".dsvc-export-"
 
 
 class TargetExistsError(AlreadyExistsError):
@@ -184,7 +186,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     """
     if path.is_dir() or (os.path.lexists(path) and not replace):
         raise TargetExistsError(path)
-    temporary = path.with_name(f".{temporary_name()}")
+    temporary = _temporary(path)
     try:
         with _writing(path), temporary.open("xb", buffering=1 << 20) as file:
             yield file
@@ -209,7 +211,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
             raise TargetExistsError(path)
         make_folder(path.parent)
-    temporary = path.with_name(f".{temporary_name()}")
+    temporary = _temporary(path)
     try:
         with _writing(path):
             temporary.mkdir()
@@ -219,6 +221,17 @@ def new_folder(path: Path) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a new name beside *path*, where what exports that were killed have left goes."""
+    with suppress(OSError):
+        for left, _ in stale_files([path.parent], prefix=_TEMPORARY):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+    return path.with_name(_TEMPORARY + temporary_name())
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def get_to(
 
     Raises:
         OccupiedError: There are other things, and nothing was changed.
+        ConflictError: It is a file.
         RepositoryInTheWayError: It is a repository.
         BusyError: Another process does the same.
         PathsNotFoundError, LinkGoneError, OutOfReachError and others: As for `get`.
@@ -116,7 +117,10 @@ def _locked(target: Path) -> Iterator[None]:
     is_store = (target / CONFIG_KEY).is_file() and (target / "log").is_dir()
     if is_store or any((target / name).exists() for name in _REPOSITORIES):
         raise RepositoryInTheWayError(target)
-    was_there = target.exists()
+    was_there = os.path.lexists(target)
+    if was_there and not target.is_dir():
+        message = f"{quote_path(os.fsencode(target))} is not a folder"
+        raise ConflictError(message)
     try:
         make_folder(target)
         descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

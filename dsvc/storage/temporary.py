@@ -37,14 +37,14 @@ def temporary_name() -> str:
     return f"{this_host()}-{os.getpid()}-{os.urandom(16).hex()}"
 
 
-def stale_files(folders: Iterable[Path], now: int | None = None) -> Iterator[tuple[Path, int]]:
-    """Yield (file, length in bytes) of what processes that have ended have left in *folders*.
+def stale_files(folders: Iterable[Path], now: int | None = None, *, prefix: str = "") -> Iterator[tuple[Path, int]]:
+    """Yield (file, length in bytes) of what processes that have ended have left in *folders*, with *prefix* in front.
 
     With *now*, the present time in nanoseconds, also what other machines have left alone for a week.
     """
     for folder in folders:
         for path in _listed(folder):
-            found = _NAME.fullmatch(path.name)
+            found = _NAME.fullmatch(path.name.removeprefix(prefix)) if path.name.startswith(prefix) else None
             is_ours = found is not None and found["host"] == this_host()
             if found is not None and is_ours and _is_alive(int(found["process"])):
                 continue
