@@ -285,6 +285,25 @@ class TestCommand:
         dsvc(work.parent, "clone", "-q", "remote", "clone")
         assert dsvc(work.parent / "clone", "log", "--format=%s", "vision/imagenet").stdout == "one\n"
 
+    def test_who_still_uses_the_old_name_does_not_bring_it_back(self, work: Path) -> None:
+        dsvc(work, "publish", "vision/imagenet@1.0.0")
+        dsvc(work.parent, "clone", "-q", "remote", "clone")
+        clone = work.parent / "clone"
+        dsvc(work, "dataset", "rename", "vision/imagenet", "in1k", "--remote", "origin")
+        (clone / "more").write_text("more")
+        dsvc(clone, "snapshot", "-q", "--no-push", "-m", "two")
+
+        assert "renamed there" in dsvc(clone, "push", code=5).stderr
+        dsvc(clone, "publish", "vision/imagenet", "--next", "patch")
+        dsvc(work, "fetch", "-q")
+
+        assert dsvc(work, "branch", "-r").stdout == "  origin/in1k\n"
+        assert dsvc(work, "log", "--format=%s", "-n1", "origin/in1k").stdout == "two\n"
+        assert self.names(work, "origin", "--datasets") == ["in1k"]
+        assert dsvc(work, "log", "--format=%s", "-n1", "in1k@1.0.1").stdout == "two\n"
+        dsvc(clone, "push", "--force")
+        assert self.names(work, "origin", "--datasets") == ["in1k", "vision/imagenet"]
+
     def test_a_project_is_moved_together_or_not_at_all(self, work: Path) -> None:
         dsvc(work, "dataset", "create", "vision/coco")
         dsvc(work, "dataset", "create", "images/coco")

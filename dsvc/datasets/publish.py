@@ -12,6 +12,7 @@ import msgspec
 
 from dsvc.errors import ConflictError, RefusedError
 from dsvc.history.commits import Commits
+from dsvc.history.datasets import current_name
 from dsvc.history.numbers import Part, next_number
 from dsvc.history.revisions import Target
 from dsvc.history.store import Store
@@ -214,9 +215,11 @@ def _there(local: Store, remote: Remote, wanted: _Wanted, workers: Workers, prog
             # Somebody else made it, with a message.
             fetch(local, remote, [Refspec(wanted.ref, wanted.ref, force=True)], FetchOptions(tags=False))
         wishes.append(Wish(wanted.value.hex(), wanted.ref, wanted.value, publish=True, create=wanted.create))
-    branch = _branch(local, wanted)
-    if branch is not None:
-        wishes.append(Wish(branch, branch, wanted.commit))
+    branch = None
+    if (source := _branch(local, wanted)) is not None:
+        # It may have another name by now.
+        branch = HEADS + current_name(remote.open_or_create().last_state(), source.removeprefix(HEADS))
+        wishes.append(Wish(source, branch, wanted.commit))
     try:
         return push(local, remote, [], also=wishes, workers=workers, progress=progress)
     except PushRejectedError as error:
@@ -233,8 +236,9 @@ def _rejected(error: PushRejectedError) -> set[str]:
 def _branch(local: Store, wanted: _Wanted) -> str | None:
     """Return the branch of the dataset, if the version is part of it here."""
     parts = None if wanted.ref is None else split_version(short_name(wanted.ref))
-    branch = None if parts is None else HEADS + parts[0]
-    tip = None if branch is None else local.last_state().value(branch)
+    state = local.last_state()
+    branch = None if parts is None else HEADS + current_name(state, parts[0])
+    tip = None if branch is None else state.value(branch)
     if tip is None or not is_ancestor(Commits(local.objects), wanted.commit, ObjectId.from_hex(tip)):
         return None
     return branch

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from enum import Enum
+from typing import Final
 
 import msgspec
 
 from dsvc.history.commits import Commits
+from dsvc.history.datasets import current_name
 from dsvc.history.versions import is_alias
 from dsvc.history.walk import is_ancestor
 from dsvc.log.entry import RefChange
-from dsvc.log.refs import TAGS
+from dsvc.log.refs import HEADS, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.database import ObjectDatabase
@@ -31,11 +33,17 @@ class Outcome(Enum):
     TAG_EXISTS = "already exists"
     CHECKED_OUT = "checked out there"
     PROTECTED = "published, and stays"
+    RENAMED = "has another name there"
 
     @property
     def is_rejected(self) -> bool:
         """Whether the ref stays as it is, against the user's wish."""
-        return self in (Outcome.NOT_FAST_FORWARD, Outcome.TAG_EXISTS, Outcome.CHECKED_OUT, Outcome.PROTECTED)
+        return self in _REJECTED
+
+
+_REJECTED: Final = frozenset(
+    {Outcome.NOT_FAST_FORWARD, Outcome.TAG_EXISTS, Outcome.CHECKED_OUT, Outcome.PROTECTED, Outcome.RENAMED}
+)
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -141,8 +149,17 @@ def judge(objects: ObjectDatabase, state: State, wishes: Iterable[Wish], *, work
         outcome = _judge(objects, wish, old, is_published=found is not None and found.published)
         if outcome is not Outcome.UNCHANGED and wish.target == worked_on:
             outcome = Outcome.CHECKED_OUT
+        elif outcome is Outcome.NEW and not wish.force and _is_renamed(state, wish.target):
+            # A branch of the old name would take back the versions that were published under it.
+            outcome = Outcome.RENAMED
         updates.append(RefUpdate(wish.source, wish.target, old, wish.new, outcome, wish.publish))
     return updates
+
+
+def _is_renamed(state: State, ref: str) -> bool:
+    """Tell whether the branch *ref* would be called as a dataset was that has another name by now."""
+    name = ref.removeprefix(HEADS)
+    return ref.startswith(HEADS) and (now := current_name(state, name)) != name and HEADS + now in state.refs
 
 
 def _judge(objects: ObjectDatabase, wish: Wish, old: ObjectId | None, *, is_published: bool) -> Outcome:
