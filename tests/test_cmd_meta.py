@@ -36,6 +36,7 @@ def test_what_is_said_is_staged_and_the_next_commit_says_it(call_dsvc: RunDsvc, 
     call_dsvc("meta", "set", "epochs=3", "name=x y", "model.layers:=[1, 2]", cwd=folder)
 
     assert said(call_dsvc, folder, "HEAD") == {}
+    assert call_dsvc("meta", "set", "epochs=3", cwd=folder).stderr == "nothing changed\n"
     assert "Metadata to be committed:" in call_dsvc("status", cwd=folder).stdout
     assert json.loads(call_dsvc("status", "--json", cwd=folder).lines[0])["metadata"]["epochs"] == 3
     # Nothing else has changed, and that is enough.

@@ -92,6 +92,24 @@ def test_what_is_outside_stays_in_every_version(work: Path, desk: Desk) -> None:
     assert desk("snapshot", "--no-push", cwd=work).stderr.endswith("nothing changed\n")
 
 
+def test_a_conflict_outside_is_decided_by_nobody_who_cannot_see_it(work: Path, desk: Desk) -> None:
+    for branch in ("side", "main"):
+        desk("switch", "-q", *([] if branch == "main" else ["-c"]), branch, cwd=work)
+        (work / "b" / "four").write_text(branch)
+        desk("commit", "-qam", branch, cwd=work)
+    desk("sparse", "set", "-q", "a", cwd=work)
+
+    desk("merge", "side", cwd=work, code=5)
+    desk("add", "-A", cwd=work)
+    assert "b/four" in desk("merge", "--continue", cwd=work, code=5).stderr
+    desk("sparse", "add", "-q", "b", cwd=work)
+    desk("restore", "--theirs", "b/four", cwd=work)
+    desk("add", "-A", cwd=work)
+    desk("merge", "-q", "--continue", cwd=work)
+
+    assert desk("cat", "HEAD:b/four", cwd=work).stdout == "side"
+
+
 def test_a_file_outside_is_told_of_and_never_added(work: Path, desk: Desk) -> None:
     desk("sparse", "set", "a", cwd=work)
     (work / "b").mkdir()

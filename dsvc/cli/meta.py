@@ -198,8 +198,8 @@ def _change(
         made = change_meta_of_branch(worktree.store, history.state, branch, change, message)
         console.say("nothing changed" if made is None else f"[{branch} {made.short}] {message}")
     else:
-        change_meta(worktree, change)
-        console.say("staged metadata of the next version")
+        changed = change_meta(worktree, change)
+        console.say("staged metadata of the next version" if changed else "nothing changed")
 
 
 def _split(words: Sequence[str]) -> tuple[str | None, Sequence[str]]:

@@ -25,8 +25,8 @@ __all__ = ["command", "push_branch", "rejection_hint"]
 
 _HINTS = {
     Outcome.CHECKED_OUT: "somebody works on that branch there; push to another one, or to a store without a worktree",
-    Outcome.RENAMED: "the dataset was renamed there: do so here with `dsvc dataset rename`, and push that; or make another "
-    "one of that name with `dsvc push --force`",
+    Outcome.RENAMED: "the dataset was renamed there: do so here with `dsvc dataset rename`, and push that; or make "
+    "another one of that name with `dsvc push --force`",
     Outcome.NOT_FAST_FORWARD: "the remote has versions that are not here: run `dsvc pull`, or overwrite them with "
     "`dsvc push --force`",
     Outcome.TAG_EXISTS: "the tag is another version there; choose another name, or overwrite it with "

@@ -293,12 +293,13 @@ def add(
     worktree.tidy()
     writer = worktree.store.writer()
     source = Source(worktree.root_bytes, worktree.stat_cache, worktree.clock(), os.stat(worktree.control).st_dev)
-    # To add what is in conflict decides it, even where the file is as it was.
+    # To add what is in conflict decides it, even where the file is as it was; where nobody can see it, nobody has.
     session = worktree.session(state)
     unmerged = read_unmerged(worktree.store.objects, session, what.pathspec)
+    decided = [one.path for one in unmerged if worktree.sparse.covers(one.path)]
     with Addition(worktree.store, source, writer, workers, progress) as addition:
         read_all(addition, selecting, progress)
-        stage(worktree, writer, addition.edits, addition.rows, decided=[one.path for one in unmerged], seen=session)
+        stage(worktree, writer, addition.edits, addition.rows, decided=decided, seen=session)
     return Added(
         files=addition.files,
         size=addition.size,

@@ -93,25 +93,26 @@ def _check_length(text: str) -> None:
         raise MetadataTooLargeError(length)
 
 
-def change_meta(worktree: Worktree, change: Change) -> JsonObject:
-    """Stage what *change* makes of what the next commit would say; return it.
+def change_meta(worktree: Worktree, change: Change) -> bool:
+    """Stage what *change* makes of what the next commit would say; return whether it is something else.
 
     Raises:
         MetadataTooLargeError, UnsayableError: It cannot be kept.
         SwitchInterruptedError: A checkout was cut short.
     """
-    meta: JsonObject = {}
+    changed = False
 
     def build(state: State) -> list[RefChange] | None:
-        nonlocal meta
+        nonlocal changed
         session = worktree.session(state)
         refuse_interrupted(session)
         meta = change(staged_meta(worktree, state))
         text = staged_as(_before(worktree, state), meta)
-        return None if text == session.metadata else [session.change(state, metadata=text)]
+        changed = text != session.metadata
+        return [session.change(state, metadata=text)] if changed else None
 
     worktree.store.publish(build)
-    return meta
+    return changed
 
 
 def change_meta_of_branch(store: Store, state: State, branch: str, change: Change, message: str) -> ObjectId | None:
