@@ -103,6 +103,7 @@ def test_what_an_update_builds_on_is_looked_for_before_anything_is_taken(desk: D
     assert refs(other) == {}
     desk("clone", "update.bundle", "third", cwd=desk.folder, code=4)
     assert not (desk.folder / "third").exists()
+    assert "builds on versions that are not here" in desk("get", "../update.bundle#main", cwd=other, code=4).stderr
     assert "which is not all here" in desk("bundle", "verify", "../update.bundle", cwd=other, code=4).stderr
     assert "which is here" in desk("bundle", "verify", "../update.bundle").stderr
     assert "run `dsvc bundle verify ../update.bundle`" in desk("fsck", "../update.bundle", code=10).stderr
@@ -267,7 +268,9 @@ def test_a_damaged_bundle_is_told_as_such_and_nothing_of_it_is_taken(desk: Desk,
         damaged[place] ^= 0x10
         path.write_bytes(damaged)
 
-        desk("bundle", "verify", "../x.bundle", code=8)
+        told = desk("bundle", "verify", "../x.bundle", code=8).stderr
+        assert told.startswith("error: the bundle ../x.bundle is damaged: ")
+        assert "\nhint: copy it once more" in told
         ended = run_forked("bundle", "apply", "../x.bundle", cwd=desk.folder / "other")
         # What nothing in it needs to be read for does no harm.
         assert ended.code == 8 or "is whole" in desk("fsck", cwd=desk.folder / "other").stderr

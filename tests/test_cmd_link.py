@@ -145,6 +145,7 @@ def test_what_was_changed_or_removed_meanwhile_is_told_and_never_given(
     assert {one["path"]: one["state"] for one in records} == {
         "gone": "gone", "hidden": "unknown", "labels.csv": "changed", "same": "same",
     }  # fmt: skip
+    assert {one["path"] for one in records if one["reason"]} == {"hidden", "labels.csv"}
     assert (
         f"labels.csv is a link to {urls[0]}, which has changed"
         in call_dsvc("cat", "labels.csv", cwd=repository, code=8).stderr

@@ -214,7 +214,9 @@ class Links:
         if state is None:
             return Standing(one, Drift.GONE)
         pinned = pinned_state(one)
-        return Standing(one, Drift.SAME if state.is_same(pinned) else Drift.CHANGED, state, _reason(pinned, state))
+        if state.is_same(pinned):
+            return Standing(one, Drift.SAME, state)
+        return Standing(one, Drift.CHANGED, state, _reason(pinned, state))
 
     def _read_whole(self, one: Linked, found: Standing, state: ObjectState) -> Standing:
         try:

@@ -31,6 +31,7 @@ from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.settings import Settings
 from dsvc.transport.address import open_backend, redact
+from dsvc.transport.bundle import check_whole
 from dsvc.transport.fetch import FetchOptions, FetchRejectedError, fetch
 from dsvc.transport.position import mirror
 from dsvc.transport.promise import Promise
@@ -93,6 +94,7 @@ class RemoteSource:
         self._key = blake3(address.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         self.folder: Final = cache.root / "stores" / self._key
         self._is_near = isinstance(backend, LocalBackend)
+        self._backend: Final = backend
         if not self._is_near:
             backend = mirror(self.folder / "remote", backend)
         # A remote's name is part of refs.
@@ -139,6 +141,7 @@ class RemoteSource:
     def _connect(self) -> State:
         """Return the newest state of the store; what its refs lead to can be read from then on."""
         if self._state is None:
+            check_whole(self._backend)
             with self._cache.only_one(self._key):
                 state = self._remote.open().state()
                 if not self._is_near:

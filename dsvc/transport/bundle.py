@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from dsvc.errors import NotFoundError
+from dsvc.errors import CorruptionError, NotFoundError
 from dsvc.history.commits import Commits
 from dsvc.history.datasets import infos_of
 from dsvc.history.store import Store
@@ -25,7 +25,7 @@ from dsvc.odb.receive import PackReceiver
 from dsvc.odb.segment import Location
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend
-from dsvc.storage.bundle import MANIFEST, BundleBackend, Item
+from dsvc.storage.bundle import MANIFEST, BundleBackend, Item, MalformedBundleError
 from dsvc.storage.bundle_writer import BundleWriter
 from dsvc.storage.memory import MemoryBackend
 from dsvc.transport.closure import Closure, MissingObjectError, peel
@@ -218,7 +218,7 @@ def check_bundle(backend: BundleBackend, *, threads: int = 1, progress: Progress
     """Check each value of *backend*, and each object in it down to its hash; return how many objects there are.
 
     Raises:
-        CorruptionError: Something is damaged.
+        MalformedBundleError: Something is damaged.
     """
     items = list(backend.items())
     progress.start("verify", files=len(items), size=sum(item.length for item in items))
@@ -226,8 +226,11 @@ def check_bundle(backend: BundleBackend, *, threads: int = 1, progress: Progress
     def check(item: Item) -> int:
         count = 0
         if item.key.startswith(_PACKS):
-            pack = open_pack(backend, item.key.removeprefix(_PACKS))
-            count = sum(len(piece.ids) for piece in verified_pieces(backend, pack)) // ID_LENGTH
+            try:
+                pack = open_pack(backend, item.key.removeprefix(_PACKS))
+                count = sum(len(piece.ids) for piece in verified_pieces(backend, pack)) // ID_LENGTH
+            except CorruptionError as error:
+                raise MalformedBundleError(backend.path, str(error)) from error
         else:
             backend.check(item.key)
         progress.advance(1, item.length)
