@@ -72,7 +72,8 @@ def test_what_needs_no_files_works_in_a_bare_clone(work: Path, desk: Desk) -> No
 
 
 @pytest.mark.parametrize(
-    "words", ["status", "add -A", "commit -m x", "switch other", "diff", "diff trunk", "pull", "undo", "verify"]
+    "words",
+    ["status", "add -A", "commit -m x", "switch other", "diff", "diff trunk", "pull", "undo", "verify", "meta set a=1"],
 )
 def test_what_needs_files_refuses_in_one_line(work: Path, words: str, desk: Desk) -> None:
     desk("clone", "-q", "--bare", work, "bare", cwd=work.parent)

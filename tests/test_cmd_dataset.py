@@ -323,6 +323,7 @@ class TestCommand:
         for place in (".", "origin"):
             assert self.names(work, place) == []
             assert "vision/imagenet" in self.names(work, place, "--all")
+            assert "vision/imagenet" in self.names(work, place, "vision/imagenet")
         assert dsvc(work, "log", "--format=%s", "vision/imagenet").stdout == "one\n"
         dsvc(work, "dataset", "restore", "vision/imagenet")
         dsvc(work, "push")

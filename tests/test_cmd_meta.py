@@ -394,3 +394,24 @@ def test_what_is_said_of_a_file_in_conflict_does_not_decide_it(call_dsvc: RunDsv
     call_dsvc("merge", "-q", "--continue", cwd=parted)
 
     assert call_dsvc("meta", "get", "--path", "other", "who", cwd=parted).stdout == "both\n"
+
+
+@pytest.mark.parametrize(("strategy", "chosen"), [("ours", "main"), ("theirs", "side"), ("last-wins", "side")])
+def test_a_strategy_settles_what_is_said_of_the_version_too(
+    call_dsvc: RunDsvc, folder: Path, strategy: str, chosen: str
+) -> None:
+    call_dsvc("switch", "-q", "-c", "side", cwd=folder)
+    for branch in ("side", "main"):
+        call_dsvc("switch", "-q", branch, cwd=folder)
+        call_dsvc("meta", "set", f"by={branch}", f"{branch}=1", cwd=folder)
+        call_dsvc("commit", "-qm", branch, cwd=folder)
+
+    call_dsvc("dataset", "create", "all", "--from", "main", "--from", "side", "-X", strategy, cwd=folder)
+    call_dsvc("merge", "-q", "-X", strategy, "side", cwd=folder)
+
+    expected = {"by": chosen, "main": 1, "side": 1}
+    assert said(call_dsvc, folder, "HEAD") == said(call_dsvc, folder, "all") == expected
+    if strategy != "last-wins":
+        call_dsvc("reset", "-q", "--hard", "HEAD^1", cwd=folder)
+        call_dsvc("cherry-pick", "-X", strategy, "side", cwd=folder)
+        assert said(call_dsvc, folder, "HEAD") == expected

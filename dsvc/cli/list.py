@@ -183,7 +183,7 @@ def _is_wanted(row: Row, wanted: Filter) -> bool:
         return False
     if wanted.states and record["state"] not in wanted.states:
         return False
-    if record.get("archived") and not wanted.archived:
+    if record.get("archived") and not wanted.archived and record["dataset"] not in wanted.patterns:
         return False
     return not wanted.tags or any(fnmatchcase(version, tag) for version in row.versions for tag in wanted.tags)
 

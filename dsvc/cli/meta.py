@@ -181,24 +181,24 @@ def _all(meta: JsonObject, patches: Sequence[JsonObject]) -> JsonObject:
 def _change(
     change: Callable[[JsonObject], JsonObject], paths: tuple[bytes, ...], revision: str | None, message: str
 ) -> None:
-    history = open_history()
-    worktree = history.worktree
     if paths:
         if revision is not None:
             text = "what is said of files is staged, and not said of a branch: give a path or a revision"
             raise UsageError(text)
+        worktree = open_worktree()
         pathspec = read_pathspec(worktree, paths)
-        count = change_meta_of_files(worktree, history.state, pathspec, lambda _, meta: change(meta))
+        count = change_meta_of_files(worktree, worktree.store.state(), pathspec, lambda _, meta: change(meta))
         console.say(f"staged metadata of {console.plural(count, 'file')}" if count else "nothing changed")
     elif revision is not None:
+        history = open_history()
         branch = _branch(history, revision)
         if branch is None:
             history.commit(revision)
             raise NotABranchError(revision)
-        made = change_meta_of_branch(worktree.store, history.state, branch, change, message)
+        made = change_meta_of_branch(history.worktree.store, history.state, branch, change, message)
         console.say("nothing changed" if made is None else f"[{branch} {made.short}] {message}")
     else:
-        changed = change_meta(worktree, change)
+        changed = change_meta(open_worktree(), change)
         console.say("staged metadata of the next version" if changed else "nothing changed")
 
 

@@ -65,4 +65,5 @@ def _join(commits: Commits, objects: Overlay, parents: Sequence[Head], strategy:
     joined = join_heads(commits, objects, first, others, strategy=strategy, allow_unrelated=True)
     if joined.conflicts:
         raise ManyHeadsConflictError(others[-1].name, joined.conflicts)
-    return joined.tree, merged_metadata(commits, first.commit, [other.commit for other in others])
+    side = None if strategy is None else strategy.side
+    return joined.tree, merged_metadata(commits, first.commit, [other.commit for other in others], side)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dsvc.errors import InvalidInputError, NotFoundError
 from dsvc.history.commits import Commits
+from dsvc.history.merge import Side
 from dsvc.history.walk import merge_bases
 from dsvc.model.canonical_json import Json, JsonObject, decode_canonical, encode_canonical
 from dsvc.model.commit import Commit
@@ -114,21 +115,25 @@ def conflicts(base: JsonObject, ours: JsonObject, theirs: JsonObject, above: str
     return found
 
 
-def merged_metadata(commits: Commits, ours: ObjectId, heads: Iterable[ObjectId]) -> str:
-    """Return the metadata of a version that *heads* are merged into, which was *ours*."""
+def merged_metadata(commits: Commits, ours: ObjectId, heads: Iterable[ObjectId], favour: Side | None = None) -> str:
+    """Return the metadata of a version that *heads* are merged into, which was *ours*; the later one is theirs."""
     mine = commits.get(ours)
     meta = commit_meta(mine)
     for head in heads:
         bases = merge_bases(commits, ours, head)
         base = commit_meta(commits.get(bases[0])) if bases else {}
-        meta = merged(base, meta, commit_meta(commits.get(head)))
+        meta = _favoured(base, meta, commit_meta(commits.get(head)), favour)
     return encode_canonical({"meta": meta} if meta else {})
 
 
-def replayed_metadata(mine: Commit, before: Commit | None, after: Commit | None) -> str:
+def _favoured(base: JsonObject, ours: JsonObject, theirs: JsonObject, favour: Side | None) -> JsonObject:
+    return merged(base, theirs, ours) if favour is Side.THEIRS else merged(base, ours, theirs)
+
+
+def replayed_metadata(mine: Commit, before: Commit | None, after: Commit | None, favour: Side | None = None) -> str:
     """Return the metadata of a version that follows *mine*, with what people changed from *before* to *after*."""
     old, new = ({} if one is None else commit_meta(one) for one in (before, after))
-    meta = merged(old, commit_meta(mine), new)
+    meta = _favoured(old, commit_meta(mine), new, favour)
     return encode_canonical({"meta": meta} if meta else {})
 
 

@@ -206,7 +206,8 @@ def _join(
         )
         merged = [] if options.squashed else [head.commit for head in heads]
         parents = merged if old is None else [old, *merged]
-        metadata = merged_metadata(commits, ours.commit, [head.commit for head in others])
+        side = None if options.strategy is None else options.strategy.side
+        metadata = merged_metadata(commits, ours.commit, [head.commit for head in others], side)
         made = new_commit(worktree.store.context, joined.tree, parents, message, metadata=metadata)
         if old is None or (options.commits and merged and not joined.conflicts):
             new = outcome.write_commit(made)

@@ -229,6 +229,7 @@ class _Replay:
         self._commits = Commits(outcome.objects)
         self._series = series
         self._todo = todo
+        self._favour = None if series.strategy is None else Strategy(series.strategy).side
         if series.branch is not None and outcome.state.value(series.branch) != series.origin:
             raise HeadMovedError(series.branch)
 
@@ -292,14 +293,13 @@ class _Replay:
         objects = self._outcome.objects
         before, after = self._sides(one)
         base, theirs = (Tree(objects, None if side is None else side.tree) for side in (before, after))
-        side = None if self._series.strategy is None else Strategy(self._series.strategy).side
         merged = merge_trees(
             base,
             tree,
             theirs,
-            favour=side,
+            favour=self._favour,
             names=(b"HEAD", one.short.encode()),
-            merge_files=FileMerger(objects, objects, tree, theirs, side),
+            merge_files=FileMerger(objects, objects, tree, theirs, self._favour),
         )
         return tree.apply(objects, merged.edits), merged.conflicts
 
@@ -313,7 +313,7 @@ class _Replay:
 
     def _draft(self, tree: Tree, head: ObjectId, one: ObjectId) -> Commit:
         picked = self._commits.get(one)
-        metadata = replayed_metadata(self._commits.get(head), *self._sides(one))
+        metadata = replayed_metadata(self._commits.get(head), *self._sides(one), self._favour)
         context = self._outcome.worktree.store.context
         if self._series.verb == "revert":
             return new_commit(context, tree, [head], self._reverting(one, picked), metadata=metadata)
