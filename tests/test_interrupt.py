@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.worktree_support import check_out, commit_all, make_worktree
+
 PROGRAM = [sys.executable, "-m", "dsvc"]
 
 
@@ -64,3 +66,18 @@ def test_the_workers_of_a_command_that_is_killed_end_too(adding: tuple[Path, "su
     os.kill(running.pid, signal.SIGKILL)
 
     assert b"Traceback" not in said_by(running)
+
+
+def test_an_interrupt_of_a_checkout_is_no_error_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worktree = make_worktree(tmp_path)
+    old, _ = (commit_all(worktree, {b"a": text}) for text in (b"old", b"newer"))
+    rename = os.rename
+
+    def interrupted(source: bytes, name: bytes, **folders: int) -> None:
+        rename(source, name, **folders)
+        if name == b"a":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        check_out(worktree, old)

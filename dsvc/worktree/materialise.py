@@ -273,7 +273,9 @@ def _write_file(
             give_name(target_folder, target, parent, name, replace=replace)
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except BaseException:
-        os.unlink(target, dir_fd=target_folder)
+        # An interrupt may come when it has got its name already.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(target, dir_fd=target_folder)
         raise
     return status
 
