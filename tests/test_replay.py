@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dsvc.history.merge_heads import Head
+from dsvc.history.merge_heads import Head, Strategy
 from dsvc.maintenance.fsck import fsck
 from dsvc.maintenance.roots import roots
+from dsvc.model.commit import Input
 from dsvc.model.ids import ObjectId
 from dsvc.worktree.add import What, add
 from dsvc.worktree.checkout import LocalChangesError
@@ -291,3 +292,16 @@ def test_a_rebase_moves_forward_or_does_nothing_where_that_is_enough(worktree: W
     assert rebase(worktree, tip(worktree, "topic"), ReplayOptions()).head == tip(worktree, "topic")
     assert tip(worktree, "behind") == tip(worktree, "topic")
     assert rebase(worktree, topic(worktree)[0], ReplayOptions()).made == []
+
+
+def test_a_rebase_keeps_commits_that_never_changed_a_file(worktree: Worktree) -> None:
+    switch_to_branch(worktree, "topic")
+    made_from = Input("other@1.0.0", tip(worktree, "main"))
+    commit(worktree, worktree.store.state(), "made from another", allow_empty=True, inputs=[made_from])
+
+    rebase(worktree, tip(worktree, "main"), ReplayOptions(strategy=Strategy.OURS))
+
+    assert subjects(worktree)[:2] == ["made from another", "topic t4"]
+    assert worktree.commit_of(head(worktree)).inputs == [made_from]
+    # One whose change is there already has nothing left to say.
+    assert "topic a" not in subjects(worktree)

@@ -32,6 +32,7 @@ def command(
     The current branch becomes *UPSTREAM*, with those of its own commits on top that *UPSTREAM* lacks, one after
     the other, each with its message and author. History is a line then. What was pushed already has other ids
     afterwards, so do this with what is only here. Merges are left out, and so is what *UPSTREAM* has already.
+    A commit that never changed a file, as one of inputs only, stays.
 
     Where a commit is in conflict, HEAD is on no branch, and the branch stays where it was. In conflict, *ours*
     is *UPSTREAM* and what was put on it so far, and *theirs* is the commit of yours. Decide and go on with

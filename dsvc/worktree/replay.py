@@ -15,7 +15,7 @@ from dsvc.history.commits import Commits, new_commit
 from dsvc.history.file_merge import FileMerger
 from dsvc.history.merge import Conflict, merge_trees
 from dsvc.history.merge_heads import Strategy
-from dsvc.history.metadata import inherited, replayed_metadata
+from dsvc.history.metadata import commit_meta, inherited, replayed_metadata
 from dsvc.history.tree import Tree
 from dsvc.history.walk import is_ancestor, walk
 from dsvc.model.commit import Commit
@@ -269,7 +269,8 @@ class _Replay:
                     progress=progress,
                 )
                 return Replayed(head, made, skipped, changed, one, conflicts)
-            if result.root == tree.root and draft.metadata == inherited(self._commits.get(head)):
+            is_empty = result.root == tree.root and draft.metadata == inherited(self._commits.get(head))
+            if is_empty and not self._is_kept(one):
                 skipped.append(one)
                 continue
             head, tree = outcome.write_commit(draft), result
@@ -310,6 +311,16 @@ class _Replay:
         if after.parents:
             before = self._commits.get(after.parents[max(self._series.mainline, 1) - 1])
         return (after, before) if self._series.verb == "revert" else (before, after)
+
+    def _is_kept(self, one: ObjectId) -> bool:
+        """Tell whether *one* belongs on top although it changes nothing: it is there for what it says otherwise."""
+        before, after = self._sides(one)
+        return (
+            self._series.verb == "rebase"
+            and before is not None
+            and after is not None
+            and (before.tree, commit_meta(before)) == (after.tree, commit_meta(after))
+        )
 
     def _draft(self, tree: Tree, head: ObjectId, one: ObjectId) -> Commit:
         picked = self._commits.get(one)
