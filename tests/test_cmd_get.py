@@ -460,6 +460,24 @@ def test_what_names_no_folder_is_refused(scene: Scene) -> None:
     assert (scene.root / "file").read_text() == "mine"
 
 
+def test_a_shared_cache_opens_nothing_else_to_the_group(scene: Scene) -> None:
+    out = scene.root / "out"
+    shared = ["-c", "cache.shared=true", "get", "main"]
+
+    def private() -> None:
+        os.umask(0o077)
+
+    assert scene.start(*shared, "--to", out, before=private).wait().code == 0
+    shutil.rmtree(out / "data/deep")
+    assert scene.start(*shared, "--to", out, before=private).wait().code == 0
+    ended = scene.start(*shared, "--", "sh", "-c", "umask", before=private).wait()
+
+    assert read_files(out) == SECOND
+    assert not any(path.lstat().st_mode & 0o077 for path in [out, *out.rglob("*")] if not path.is_symlink())
+    assert ended.stdout == "0077\n"
+    assert (scene.cache / "locks").stat().st_mode & 0o070 == 0o070
+
+
 def test_a_repository_is_never_overwritten(scene: Scene) -> None:
     (scene.away / ".git").mkdir()
 

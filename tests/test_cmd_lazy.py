@@ -87,7 +87,7 @@ def test_with_data_nothing_is_promised(origin: Path, run_dsvc: RunDsvc) -> None:
 
 def test_whatever_needs_data_gets_it(clone: Path, run_dsvc: RunDsvc) -> None:
     assert run_dsvc("cat", "HEAD~1:a.csv", cwd=clone).stdout == "1,2\n"
-    assert "-0,2\n+2,2" in run_dsvc("diff", "-p", "HEAD~2", "HEAD", "--", "a.csv", cwd=clone).stdout
+    assert "-0,2\n+2,2" in run_dsvc("diff", "-p", "HEAD~2", "HEAD", "a.csv", cwd=clone).stdout
     assert run_dsvc("show", "HEAD~2:a.csv", cwd=clone).stdout == "0,2\n"
     run_dsvc("du", "HEAD~2", cwd=clone)
     run_dsvc("switch", "-q", "--detach", "HEAD~1", cwd=clone)

@@ -1,5 +1,6 @@
 """dsvc fetch: what a remote has comes here."""
 
+import os
 from contextlib import suppress
 from typing import Annotated
 
@@ -95,7 +96,7 @@ def command(
 
     Examples:
         $ dsvc fetch
-        $ dsvc fetch --data v1.2 -- images/train
+        $ dsvc fetch --data v1.2 images/train
         $ dsvc fetch --all --prune
         $ dsvc fetch origin main
 
@@ -113,7 +114,7 @@ def command(
         message = "`--all` takes neither remote nor refspec"
         raise UsageError(message)
     if data and remote is not None and remote not in worktree.config.remotes():
-        _bring(worktree, remote, refspecs, paths)
+        _bring(worktree, remote, [*map(os.fsencode, refspecs), *(paths or ())])
         return
     if paths:
         message = "paths are for the data of a version"
@@ -167,15 +168,12 @@ def _rely_on(worktree: Worktree, name: str, *, dry_run: bool) -> None:
         set_value(worktree.control / "config.toml", f"remote.{name}.shallow", value=True)
 
 
-def _bring(worktree: Worktree, revision: str, refspecs: tuple[str, ...], paths: tuple[bytes, ...] | None) -> None:
+def _bring(worktree: Worktree, revision: str, paths: list[bytes]) -> None:
     """Bring the data of *paths* in *revision*, or of all of it."""
-    if refspecs:
-        message = f"`{revision}` is no remote, and of a version only paths can follow"
-        raise UsageError(message, hint="run `dsvc fetch --data REVISION -- PATH`")
     state = worktree.store.state()
     commit_id = resolve(worktree.store, state, revision, head=read_head(worktree, state))
     tree = Tree(worktree.store.objects, ObjectId(worktree.commit_of(commit_id).tree))
-    within = [tree_path(worktree.root, path) for path in paths or ()] or [b""]
+    within = [tree_path(worktree.root, path) for path in paths] or [b""]
     for path in within:
         if path and next(tree.entries(path), None) is None:
             raise PathNotFoundError(path, revision)

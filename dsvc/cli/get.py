@@ -135,7 +135,7 @@ def command(
             raise UsageError(message, hint=f"unset {target.variable}")
         path = path_within(target.folder, what.path)
         if words is not None:
-            return _run(words, path, None)
+            return _run(words, path, None, _umask())
         if json:
             console.out_json({**console.json_path(os.fsencode(path)), "commit": None})
         else:
@@ -143,6 +143,7 @@ def command(
         return 0
     selection = Selection(clean_paths([what.path] if what.path else paths), part=part)
     config, control = surroundings()
+    umask = _umask()
     cache, limit, keep = open_cache(config), cache_limit(config), cache_keep(config)
     links = partial(_links, config, None if what.store else control, anything=any_links)
     with ExitStack() as stack:
@@ -159,7 +160,7 @@ def command(
                     got = stack.enter_context(get(means, wanted, verify=verify))
                     shown = _Shown(got.path, got.record.files, got.record.size, got.was_there, got.lease)
                 else:
-                    shown = _get_to(means, wanted, to, linked=link, overwrite=overwrite, verify=verify)
+                    shown = _get_to(means, wanted, to, umask, linked=link, overwrite=overwrite, verify=verify)
         if limit is not None and not shown.was_there:
             from dsvc.datasets.evict import evict
 
@@ -173,7 +174,7 @@ def command(
         if verbose:
             _say(wanted, shown)
         if words is not None:
-            return _run(words, path, shown.lease)
+            return _run(words, path, shown.lease, umask)
         if json:
             _print_json(wanted, shown, path)
         else:
@@ -212,12 +213,22 @@ class _Shown(msgspec.Struct, frozen=True):
         return named if os.path.lexists(named) else self.folder
 
 
-def _get_to(means: Means, wanted: Wanted, folder: Path, *, linked: bool, overwrite: bool, verify: bool) -> _Shown:
+def _umask() -> int:
+    """Return the user's own umask, before a shared cache has changed it."""
+    os.umask(found := os.umask(0o077))
+    return found
+
+
+def _get_to(
+    means: Means, wanted: Wanted, folder: Path, umask: int, *, linked: bool, overwrite: bool, verify: bool
+) -> _Shown:
     from dsvc.datasets.to_folder import get_to, has_begun
 
     shown = quote_path(os.fsencode(folder))
     try:
-        placed = get_to(means, wanted, folder, linked=linked, overwrite=overwrite, verify=verify)
+        # Only for a shared cache does it have to be said.
+        forbidden = umask if means.cache.shared else 0
+        placed = get_to(means, wanted, folder, forbidden, linked=linked, overwrite=overwrite, verify=verify)
     except BaseException:
         if has_begun(folder):
             console.hint(f"what has come is kept in {shown}: run the same again to go on")
@@ -290,15 +301,17 @@ def _tell_age(source: Source, version: Version, *, offline: bool) -> None:
         console.say(f"`{version.name}` is what it was {age}")
 
 
-def _run(words: Sequence[str], path: Path, lease: int | None) -> int:
-    """Run the command *words* with *path*, and let it hold the *lease* too; return its exit code."""
+def _run(words: Sequence[str], path: Path, lease: int | None, umask: int) -> int:
+    """Run the command *words* with *path* and *umask*, and let it hold the *lease* too; return its exit code."""
     import subprocess
 
     command = [word.replace(_PLACE, str(path)) for word in words]
     environment = {**os.environ, "DSVC_PATH": str(path)}
     held = () if lease is None else (lease,)
     try:
-        process = subprocess.Popen(command, env=environment, pass_fds=held)  # noqa: S603 -- the user's own words
+        process = subprocess.Popen(  # noqa: S603 -- the user's own words
+            command, env=environment, pass_fds=held, umask=umask
+        )
     except OSError as error:
         message = f"cannot run {command[0]}: {(error.strerror or str(error)).lower()}"
         code = _MISSING if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE

@@ -6,6 +6,7 @@ there and is not what should be is left alone, unless it may be overwritten.
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from dsvc.datasets.assemble import Assembler, clear, move_in
 from dsvc.datasets.fetch_links import with_links
 from dsvc.datasets.get import Wanted, entries_of
 from dsvc.datasets.means import Means
-from dsvc.datasets.tree_record import Damage, inspect
+from dsvc.datasets.tree_record import Damage, folders_of, inspect
 from dsvc.datasets.user_cache import UserCache, remove_folder
 from dsvc.errors import BusyError, ConflictError, RefusedError
 from dsvc.log.store import CONFIG_KEY
@@ -65,6 +66,7 @@ def get_to(
     means: Means,
     wanted: Wanted,
     target: Path,
+    umask: int = 0,
     *,
     linked: bool = False,
     overwrite: bool = False,
@@ -75,7 +77,7 @@ def get_to(
     If *linked*, its files are read-only links to the cache, where that can be: on one filesystem, and not for root,
     whom read-only files do not stop. Else they are writable, and share nothing that an edit could reach. What an
     earlier call, perhaps one that was cut short, has put there stays; with *verify*, it is hashed. With *overwrite*,
-    other things make way.
+    other things make way. What *umask* forbids is not permitted there, though it is in a shared cache.
 
     Raises:
         OccupiedError: There are other things, and nothing was changed.
@@ -92,12 +94,16 @@ def get_to(
     root = wanted.version.tree
     # What is on its way to here is nobody else's, and nobody makes room of it.
     coming = blake3(wanted.tree_id.encode() + os.fsencode(target.absolute())).hexdigest()
-    with _locked(target), means.cache.lease(coming), with_links(means, root, known, is_there=is_there) as entries:
+    with (
+        _locked(target, umask),
+        means.cache.lease(coming),
+        with_links(means, root, known, is_there=is_there) as entries,
+    ):
         place = _Place(target, entries, verify=verify, staging=f"{_STAGING}{wanted.tree_id[:16]}")
         if place.occupied and not overwrite:
             raise OccupiedError(target, place.occupied)
         linked = linked and _can_link(means.cache, target)
-        was_there = not place.fill(Assembler(means, coming), linked=linked)
+        was_there = not place.fill(Assembler(means, coming), umask, linked=linked)
     files = [entry for entry in entries if entry.kind != EntryKind.FOLDER]
     return Placed(len(files), sum([entry.size for entry in files]), was_there, linked)
 
@@ -112,7 +118,7 @@ def _begun(target: Path) -> list[Path]:
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def _locked(target: Path, umask: int) -> Iterator[None]:
     """Make the folder *target* if it is not there, and let no other process get into it for the block."""
     is_store = (target / CONFIG_KEY).is_file() and (target / "log").is_dir()
     if is_store or any((target / name).exists() for name in _REPOSITORIES):
@@ -123,6 +129,8 @@ def _locked(target: Path) -> Iterator[None]:
         raise ConflictError(message)
     try:
         make_folder(target)
+        if not was_there:
+            _forbid(target, umask)
         descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise storage_error(error, f"make {target}") from error
@@ -142,6 +150,13 @@ def _locked(target: Path) -> Iterator[None]:
             # It is empty where nothing came of it.
             with suppress(OSError):
                 target.rmdir()
+
+
+def _forbid(path: Path, umask: int) -> None:
+    """Let nobody do with the file or folder *path* what *umask* forbids."""
+    mode = stat.S_IMODE(path.lstat().st_mode)
+    if mode & umask and not path.is_symlink():
+        path.chmod(mode & ~umask)
 
 
 def _can_link(cache: UserCache, target: Path) -> bool:
@@ -165,7 +180,7 @@ class _Place:
         self._damage = Damage(found.missing, wrong, extra)
         self.occupied = sorted([*extra, *(entry.path for entry in wrong)])
 
-    def fill(self, assembler: Assembler, *, linked: bool) -> bool:
+    def fill(self, assembler: Assembler, umask: int, *, linked: bool) -> bool:
         """Put there what is missing, and remove what is in the way; return whether there was anything to do."""
         # Of versions that were given up.
         for folder in _begun(self._target):
@@ -183,9 +198,16 @@ class _Place:
             clear(staging, left)
             folders = [entry for entry in self._coming if entry.kind == EntryKind.FOLDER]
             assembler.put([*left.missing, *left.wrong, *folders], self._staging, linked=linked)
+            for within, _, names in os.walk(self._staging) if umask else ():
+                for path in [Path(within), *(Path(within, name) for name in ([] if linked else names))]:
+                    _forbid(path, umask)
+            made = [self._target / os.fsdecode(path) for path in (folders_of(broken) if umask else ())]
+            made = [path for path in made if not path.is_dir()]
             # Only now, when nothing of it can be missing any more.
             clear(root, self._damage)
             move_in(staging, root, [*broken, *(one for one in self._here if one.kind == EntryKind.FOLDER)])
+            for path in made:
+                _forbid(path, umask)
             for name in dict.fromkeys(map(_top, self._coming)):
                 (self._staging / os.fsdecode(name)).rename(self._target / os.fsdecode(name))
             remove_folder(self._staging)
