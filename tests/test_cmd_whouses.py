@@ -55,6 +55,19 @@ def test_what_was_made_from_it_and_who_uses_it_is_told(run_dsvc: RunDsvc, tmp_pa
     )
 
 
+def test_who_uses_a_version_of_another_store_is_told_outside_of_a_repository(
+    run_dsvc: RunDsvc, tmp_path: Path, raw: ObjectId
+) -> None:
+    record_use(LocalBackend(tmp_path / "repository/.dsvc/store"), make_context("eve"), raw, "raw@1.0")
+
+    (line,) = run_dsvc("whouses", "./repository#raw@1.0", cwd=tmp_path).lines
+
+    assert line.split() == ["used", "by", "2026-07-25", "eve", "as", "raw@1.0", "(./repository)"]
+    assert run_dsvc("whouses", "./repository#main", cwd=tmp_path, code=1).stdout == ""
+    run_dsvc("whouses", "./repository#raw@2.0", cwd=tmp_path, code=4)
+    run_dsvc("whouses", "./repository#raw@1.0", "origin", cwd=tmp_path, code=2)
+
+
 def test_what_nobody_uses_is_told_by_the_exit_code(run_dsvc: RunDsvc, tmp_path: Path, raw: ObjectId) -> None:
     del raw
 

@@ -1,9 +1,18 @@
 """Versions of other stores, for commands that look at what is in versions and not into files."""
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from dsvc.history.tree import Tree
+from dsvc.log.uses import RecordedUse, read_uses
 from dsvc.model.ids import ObjectId
 
-__all__ = ["is_elsewhere", "tree_elsewhere"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dsvc.datasets.source import Source, Version
+
+__all__ = ["is_elsewhere", "tree_elsewhere", "uses_elsewhere"]
 
 
 def is_elsewhere(text: str) -> bool:
@@ -18,6 +27,29 @@ def tree_elsewhere(text: str) -> Tree:
         InvalidAddressError: It is no such address.
         UnknownRevisionError: There is no such version.
     """
+    with _found(text) as (source, version):
+        root = ObjectId(version.tree)
+        return Tree(source.objects(root), root)
+
+
+def uses_elsewhere(text: str) -> tuple[str, list[RecordedUse]]:
+    """Return the store of the version `URL#NAME[@VERSION]`, and the uses of it that are told there, the newest first.
+
+    Raises:
+        InvalidAddressError: It is no such address.
+        UnknownRevisionError: There is no such version.
+    """
+    from dsvc.cli.use_record import place_of
+    from dsvc.datasets.address import parse_address
+
+    with _found(text) as (_, version):
+        backend, place = place_of(parse_address(text).store)
+        return place, read_uses(backend, version.commit_id)
+
+
+@contextmanager
+def _found(text: str) -> "Iterator[tuple[Source, Version]]":
+    """Give the version that *text* names, and the store that it is in."""
     # All of transport, which a version of this repository does not need.
     from dsvc.cli.exchange import remote_hints
     from dsvc.cli.progress_bar import progress_bar
@@ -28,5 +60,4 @@ def tree_elsewhere(text: str) -> Tree:
     with progress_bar() as progress:
         source = open_source(open_cache(surroundings()[0]), address.store, offline=False, progress=progress)
         with remote_hints(source.label):
-            root = ObjectId(source.resolve(address.version).tree)
-            return Tree(source.objects(root), root)
+            yield source, source.resolve(address.version)

@@ -17,7 +17,7 @@ from dsvc.storage.backend import Backend
 from dsvc.transport.address import open_backend, redact
 from dsvc.transport.remote import NoStoreError, Remote
 
-__all__ = ["record_targets"]
+__all__ = ["place_of", "record_targets"]
 
 # As their libraries call them.
 _RUNS: Final = ("DSVC_RUN", "MLFLOW_RUN_ID", "WANDB_RUN_ID", "CLEARML_TASK_ID")
@@ -48,12 +48,12 @@ def _record(target: Target, run: str, url: str, *, host: bool) -> None:
     with progress_bar() as progress:
         source = open_source(open_cache(config), target.store, offline=False, progress=progress)
         commit = bytes.fromhex(source.resolve(target.version).commit)
-    backend, where = _place(target.origin)
+    backend, where = place_of(target.origin)
     record_use(backend, context, commit, target.name, host=host, run=run[:_LONGEST], url=url[:_LONGEST])
     console.say(f"recorded on {where} that you use {target.name}{f' in {run}' if run else ''}")
 
 
-def _place(store: str | None) -> tuple[Backend, str]:
+def place_of(store: str | None) -> tuple[Backend, str]:
     """Return where to tell it, and what that is called: *store*, or else the repository itself."""
     if store is None:
         return open_repository().store.backend, "this repository"

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Annotated, Final, NamedTuple
 
 from dsvc.cli import console
+from dsvc.cli.elsewhere import is_elsewhere, uses_elsewhere
+from dsvc.cli.errors import UsageError
 from dsvc.cli.exchange import open_remote, remote_hints, usual_remote
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, argument
@@ -37,9 +39,13 @@ def command(
     and the address of their run, and the machine if they told it. Without *REMOTE* the usual remote is asked, if there
     is one; `.` is this repository's own store.
 
+    Of `URL#NAME` or `REMOTE#NAME`, a version of another store, the uses that were recorded there are shown. No
+    repository is needed then.
+
     Examples:
         $ dsvc whouses vision/raw@1.2
         $ dsvc whouses vision/raw@1.2 origin --json
+        $ dsvc whouses 's3://bucket/sets#vision/raw@1.2'
 
     Exit status:
         1 nobody is known to use it
@@ -48,6 +54,14 @@ def command(
     See also:
         dsvc-use(1), dsvc-graph(1), dsvc-commit(1)
     """
+    if is_elsewhere(version):
+        if remote is not None:
+            message = f"`{version}` says where to ask already"
+            raise UsageError(message)
+        place, uses = uses_elsewhere(version)
+        for use in uses:
+            _print_use(place, use, json=json)
+        return 0 if uses else _NOBODY
     history = open_history()
     wanted = read_input(history.worktree.store, history.state, version, head=history.head)
     commit_id = ObjectId(wanted.commit)
