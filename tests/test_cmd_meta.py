@@ -415,3 +415,21 @@ def test_a_strategy_settles_what_is_said_of_the_version_too(
         call_dsvc("reset", "-q", "--hard", "HEAD^1", cwd=folder)
         call_dsvc("cherry-pick", "-X", strategy, "side", cwd=folder)
         assert said(call_dsvc, folder, "HEAD") == expected
+
+
+def test_of_several_versions_each_says_what_it_changed_since_any_of_those_before(
+    call_dsvc: RunDsvc, folder: Path
+) -> None:
+    call_dsvc("switch", "-q", "-c", "one", cwd=folder)
+    call_dsvc("meta", "set", "count=1", cwd=folder)
+    call_dsvc("commit", "-qm", "both have it", cwd=folder)
+    call_dsvc("branch", "two", cwd=folder)
+    for branch, count in (("one", None), ("two", 2)):
+        call_dsvc("switch", "-q", branch, cwd=folder)
+        call_dsvc("meta", "set", f"{branch}=1", *([] if count is None else [f"count={count}"]), cwd=folder)
+        call_dsvc("commit", "-qm", branch, cwd=folder)
+    call_dsvc("switch", "-q", "main", cwd=folder)
+
+    call_dsvc("merge", "-q", "-m", "all", "one", "two", cwd=folder)
+
+    assert said(call_dsvc, folder, "HEAD") == {"count": 2, "one": 1, "two": 1}

@@ -116,3 +116,15 @@ def test_what_fails_half_way_is_moved_back(tmp_path: Path) -> None:
 
     assert read_files(worktree.root) == {b"a": b"a", b"n/x": b"x"}
     assert read_status(worktree, worktree.store.state(), Pathspec()).staged == []
+
+
+def test_what_is_in_conflict_is_not_moved(run_dsvc: RunDsvc, folder: Path) -> None:
+    for branch, *words in (("side", "-c"), ("main",)):
+        run_dsvc("switch", "-q", *words, branch, cwd=folder)
+        (folder / "c/d").write_text(branch)
+        run_dsvc("commit", "-qam", branch, cwd=folder)
+    run_dsvc("merge", "side", cwd=folder, code=5)
+
+    assert "c/d" in run_dsvc("mv", "c", "moved", cwd=folder, code=5).stderr
+    assert short(run_dsvc, folder) == ["UU c/d"]
+    run_dsvc("mv", "a", "moved", cwd=folder)

@@ -33,7 +33,7 @@ def command(
 
     Exit status:
         4 a source is not there, or not tracked
-        5 the destination exists
+        5 the destination exists, or a source is in conflict
 
     See also:
         dsvc-rm(1), dsvc-add(1)

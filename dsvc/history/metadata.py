@@ -115,12 +115,12 @@ def conflicts(base: JsonObject, ours: JsonObject, theirs: JsonObject, above: str
     return found
 
 
-def merged_metadata(commits: Commits, ours: ObjectId, heads: Iterable[ObjectId], favour: Side | None = None) -> str:
+def merged_metadata(commits: Commits, ours: ObjectId, heads: Sequence[ObjectId], favour: Side | None = None) -> str:
     """Return the metadata of a version that *heads* are merged into, which was *ours*; the later one is theirs."""
     mine = commits.get(ours)
     meta = commit_meta(mine)
-    for head in heads:
-        bases = merge_bases(commits, ours, head)
+    for number, head in enumerate(heads):
+        bases = merge_bases(commits, head, ours, *heads[:number])
         base = commit_meta(commits.get(bases[0])) if bases else {}
         meta = _favoured(base, meta, commit_meta(commits.get(head)), favour)
     return encode_canonical({"meta": meta} if meta else {})

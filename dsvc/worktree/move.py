@@ -12,6 +12,7 @@ from dsvc.log.state import State
 from dsvc.model.paths import is_within, key_path, quote_path, validate_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.storage.local import storage_error
+from dsvc.worktree.pathspec import Pathspec
 from dsvc.worktree.remove import prune_folders
 from dsvc.worktree.scan import Found, found_from_stat, look_up
 from dsvc.worktree.session import refuse_interrupted
@@ -19,6 +20,7 @@ from dsvc.worktree.sparse_set import OutsideSparseError
 from dsvc.worktree.stage import Edit, stage
 from dsvc.worktree.stat_cache import Row, entry_from_row, pack_row
 from dsvc.worktree.status import staged_cache
+from dsvc.worktree.unmerged import refuse_unmerged
 from dsvc.worktree.worktree import Worktree
 
 __all__ = [
@@ -87,9 +89,12 @@ def plan_moves(
         SourceMissingError, NotTrackedError, DestinationExistsError, BadDestinationError: It cannot be.
         SwitchInterruptedError: A checkout was cut short.
         OutsideSparseError: A sparse worktree leaves out what is to be moved, or where to.
+        UnmergedPathsError: Something of it is in conflict, and would be decided by that.
     """
-    refuse_interrupted(worktree.session(state))
+    session = worktree.session(state)
+    refuse_interrupted(session)
     worktree.sparse.refuse_outside(sources)
+    refuse_unmerged(worktree.store.objects, session, Pathspec(sources, exists=lambda _: True))
     root = worktree.root_bytes
     cache = staged_cache(worktree, state)
     # A folder of links is none on disk.
