@@ -284,6 +284,8 @@ def test_links_of_others_are_followed_only_where_somebody_here_allows_it(
         ("ftp://example.org/x", "a link is s3://"),
         ("/just/a/path", "a link is s3://"),
         ("file:///data/../etc/shadow", "it leads through"),
+        ("https://data.example.org/open/%2e%2e/kept", "it leads through"),
+        ("https://data.example.org/open/..%5Ckept", "it leads through"),
         ("file://host/x", "on this machine"),
         ("s3:///x", "it names no bucket"),
         ("https://example.org/x#part", "it has a fragment"),

@@ -45,6 +45,7 @@ def test_extensions_come_back_and_an_empty_one_is_none() -> None:
         (None, "{}"),
         (None, '{"a":1}'),
         (Link("s3://bucket/a/../b"), "{}"),
+        (Link("https://h/a/%2E./b"), "{}"),
         (Link("https://ada:pass@example.org/"), "{}"),
         (Link("javascript:alert(1)"), "{}"),
         (Link("https://example.org/\x1b[2J"), "{}"),

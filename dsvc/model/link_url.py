@@ -6,7 +6,7 @@ others, so nothing here is ever opened: whoever reads decides about that.
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dsvc.errors import InvalidInputError
 from dsvc.model.extension import MAX_URL_LENGTH
@@ -70,7 +70,11 @@ def check_link_url(url: str) -> str:
     elif not host:
         raise BadLinkUrlError(url, "it names no bucket or host")
     # Else what `links.allow` permits would reach further than it says.
-    if {".", ".."} & set(rest.partition("/")[2].partition("?")[0].split("/")):
+    path = rest.partition("/")[2].partition("?")[0]
+    if scheme in ("http", "https"):
+        # Whoever asks a web server for %2e%2e asks for `..`, and some take a backslash for a slash.
+        path = unquote(path).replace("\\", "/")
+    if {".", ".."} & set(path.split("/")):
         raise BadLinkUrlError(url, "it leads through `.` or `..`")
     if scheme in ("http", "https"):
         if parts.fragment:
