@@ -450,7 +450,8 @@ def _run_child(words: Sequence[str | bytes | Path], watch: Watch, count: Any) ->
     from dsvc.cli.main import run
 
     # A process of its own has opened no network, whatever the tests did before; after that, workers would be no forks.
-    sys.modules.pop("dsvc.storage.object_store", None)
+    for module in ("dsvc.storage.object_store", "fsspec.asyn"):
+        sys.modules.pop(module, None)
     watch.install()
     try:
         return run([os.fsdecode(word) for word in words])

@@ -118,7 +118,11 @@ def test_each_kind_of_file_is_shown_in_its_way(call_dsvc: RunDsvc, folder: Path)
     assert block(call_dsvc, folder, "empty") == ["empty"]
 
 
-def test_nothing_that_a_file_holds_reaches_the_terminal_as_a_command(call_dsvc: RunDsvc, folder: Path) -> None:
+def test_nothing_that_a_file_holds_reaches_the_terminal_as_a_command(
+    call_dsvc: RunDsvc, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
     lines = block(call_dsvc, folder, "text")
 
     assert lines[:2] == ["one", "\\u001b[31mtwo  three"]

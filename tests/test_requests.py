@@ -184,9 +184,11 @@ def test_what_a_fetch_with_all_data_has_brought_is_not_asked_for_again(local: St
 
     assert_whole(other.files)
     assert values(other) == {"remotes/origin/main": str(made and made.hex())}
+    # What was on its way when the network went down, two answers of four megabytes, had not been brought; without the
+    # rest, it would be forty.
     asked = sum(length for key, _, length in far.ranges if length > far.large)
-    assert asked < 25_000_000
-    assert far.left >= 97
+    assert asked < 33_000_000
+    assert far.left >= 96
 
 
 def test_a_fetch_of_what_is_known_asks_for_little_more_than_the_log(

@@ -53,7 +53,7 @@ def read_footer(data: bytes) -> tuple[int, list[tuple[str, str]]]:
         found = _Reader(data).struct({_SCHEMA, _ROWS})
         rows, schema = found[_ROWS], found[_SCHEMA]
         return int(rows), list(_columns(schema))
-    except (LookupError, ValueError, TypeError, RecursionError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise NotParquetError from error
 
 
