@@ -60,7 +60,7 @@ def test_no_data_moves(desk: Desk, ids: list[str]) -> None:
 def test_another_branch_is_made_and_nothing_else_moves(desk: Desk, ids: list[str]) -> None:
     said = desk("squash", f"{ids[0]}..{ids[2]}", "-b", "short").stderr.splitlines()
 
-    assert said[1] == " squashed 2 versions"
+    assert said[1] == " squashed 2 versions, which stay at main"
     assert desk.head() == ids[3]
     assert desk.tree("short") == desk.tree(ids[2])
     assert desk.lines("log", "--format=%P", "-1", "short") == [ids[0]]
@@ -102,6 +102,15 @@ def test_versions_that_were_pushed_are_squashed_by_force_or_beside(desk: Desk, i
     assert desk.head() == ids[3]
     desk("squash", f"{ids[0]}..", "-b", "beside", "-q")
     assert desk("squash", f"{ids[0]}..", "-f").stderr.splitlines()[1].endswith(", which stay at origin/main")
+
+
+def test_versions_that_a_remote_has_gone_on_from_were_pushed_too(desk: Desk, ids: list[str]) -> None:
+    desk("remote", "add", "origin", "../remote")
+    desk("push", "-q", "origin", "main")
+    desk("reset", "-q", "--hard", ids[2])
+
+    assert "origin/main would part from it" in desk("squash", f"{ids[0]}..", code=10).stderr
+    assert desk.head() == ids[2]
 
 
 def test_other_branches_and_tags_keep_the_old_versions_and_are_named(desk: Desk, ids: list[str]) -> None:

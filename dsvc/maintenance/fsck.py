@@ -235,7 +235,7 @@ def _check_files(store: Store, state: State, folders: Sequence[Path], report: Re
         and tail not in state.swept
     ]
     if unknown:
-        problem = f"{len(unknown):,} packs are not part of the store yet, or were left by what was interrupted"
+        problem = f"packs that are not part of the store yet, or were left by what was interrupted: {len(unknown):,}"
         report.findings.append(Finding(Part.FILES, "", problem, Severity.NOTE))
     if isinstance(backend, LocalBackend):
         folders = [backend.root / "tmp", *folders]

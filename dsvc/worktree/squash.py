@@ -9,7 +9,7 @@ import msgspec
 
 from dsvc.errors import InvalidInputError, NotFoundError, RefusedError
 from dsvc.history.branches import branch_change
-from dsvc.history.commits import Commits, new_commit
+from dsvc.history.commits import Commits, commits_here, new_commit
 from dsvc.history.revisions import Target, peel
 from dsvc.history.store import Store
 from dsvc.history.walk import is_ancestor, walk
@@ -140,13 +140,19 @@ def _commit_of(store: Store, span: Span, message: str) -> Commit:
 
 
 def _leading_to(worktree: Worktree, state: State, span: Span) -> list[str]:
-    """Return the refs that lead to one of the versions of *span*."""
-    old = {commit_id for commit_id, _ in span.versions}
-    found = []
+    """Return the refs that lead to one of the versions of *span*: that are at one, or at what comes from it."""
+    objects = worktree.store.objects
+    values: dict[str, ObjectId] = {}
     for ref in sorted(ref for ref in state.refs if ref.startswith((HEADS, TAGS, REMOTES))):
         value = ObjectId.from_hex(state.refs[ref].value)
-        if ref.startswith(TAGS) and worktree.store.objects.kind_of(value) == Kind.TAG:
+        if ref.startswith(TAGS) and objects.kind_of(value) == Kind.TAG:
             value = peel(worktree.store, Target(value, Kind.TAG)).id
-        if value in old:
-            found.append(ref)
-    return found
+        if objects.kind_of(value) == Kind.COMMIT:
+            values[ref] = value
+    commits = commits_here(objects)
+    leading = {commit_id for commit_id, _ in span.versions}
+    newest_first = list(walk(commits, values.values(), [] if span.base is None else [span.base], topological=True))
+    for visit in reversed(newest_first):
+        if not leading.isdisjoint(commits.parents(visit.id)):
+            leading.add(visit.id)
+    return [ref for ref, value in values.items() if value in leading]
