@@ -516,6 +516,8 @@ class TestCommand:
         ("words", "code", "message"),
         [
             (["vision/imagenet"], 2, "which version of `vision/imagenet`?"),
+            (["vision/imagenet@"], 2, "`vision/imagenet@` names no version"),
+            (["@1.0"], 2, "`@1.0` names no version"),
             (["nothing@1.0"], 4, "there is no dataset `nothing`"),
             (["vision/imagenet@latest"], 2, "is there to be moved"),
             (["vision/imagenet@1.0", "--next", "patch"], 2, "`--next` chooses the number"),

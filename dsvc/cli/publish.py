@@ -130,6 +130,9 @@ def _version(
         return parts[0], name
     if TAGS + name in state.refs and not has_alias:
         return name, name
+    if "@" in name or not name:
+        text = f"`{name}` names no version: one is written as DATASET@1.2.0"
+        raise UsageError(text)
     if not has_alias:
         text = f"which version of `{name}`?"
         raise UsageError(text, hint=f"dsvc publish {name}@1.0.0, or dsvc publish {name} --next patch")
