@@ -418,11 +418,11 @@ class Model:
         """The files and what is staged after *source*, which is tracked and there, became *target*, which is not.
 
         Raises:
-            Refused: Something that is staged would be below a file.
+            Refused: Something that is staged would be below a file, or is not decided.
         """
         files = _renamed(self.files, source, target)
         staged = _renamed(self.staged, source, target)
-        if not is_tree(staged):
+        if not is_tree(staged) or at_or_below(self.undecided, source):
             raise Refused
         return files, staged
 
