@@ -207,7 +207,8 @@ class RepositoryMachine(RuleBasedStateMachine):
         for folder in above(path):
             found = place(self.root, folder)
             if found.is_symlink() or found.is_file():
-                found.unlink()
+                # The last one to close it may still be at it.
+                found.unlink(missing_ok=True)
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         elif target.is_symlink() or target.exists():

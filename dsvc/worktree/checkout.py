@@ -154,7 +154,8 @@ def change_files(
     elif given_up:
         moves = _with_edited(worktree, cache, moves, found, Pathspec(given_up, exists=lambda _: True))
     if not force:
-        kept = [Change(entry, entry) for entry in staged.get_many(list(claimed)) if entry is not None]
+        sides = zip(*(tree.get_many(list(claimed)) for tree in (staged, wanted)), strict=True)
+        kept = [Change(old, new) for old, new in sides if old is not None and old == new]
         there = look(worktree, [one.path for one in kept]) | found
         refuse_losses(worktree, cache, [*moves, *kept] if kept else moves, there, given_up)
     removed: list[bytes] = []
