@@ -119,6 +119,12 @@ class SftpDriver:
         except (paramiko.SSHException, EOFError, TimeoutError, ConnectionError):
             self._hang_up(client)
             raise
+        except OSError as error:
+            # What paramiko says of a channel whose connection broke, and it has no number.
+            if str(error) != "Socket is closed":
+                raise
+            self._hang_up(client)
+            raise ConnectionResetError(str(error)) from error
         finally:
             with self._lock:
                 if channel is not None and self._client is client:
