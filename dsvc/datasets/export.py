@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -15,6 +16,7 @@ import msgspec
 from dsvc.datasets.archives import Archive
 from dsvc.datasets.links import Linked, Links, linked_entries
 from dsvc.errors import AlreadyExistsError
+from dsvc.history.batches import in_batches
 from dsvc.history.content import read_range
 from dsvc.history.needs import bring_files
 from dsvc.history.tree import Tree
@@ -135,7 +137,7 @@ def _add_link(archive: Archive, path: bytes, one: Linked, done: Exported, links:
 
 def _contents(objects: ObjectDatabase, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Iterable[bytes]]]:
     """Yield *entries* with their content, verified, in pieces; what is small is read together."""
-    for batch in _batches(entries):
+    for batch in in_batches(entries, attrgetter("size"), most=_BATCH_FILES, most_bytes=_BATCH_BYTES):
         stored = [entry for entry in batch if entry.size and entry.kind <= EntryKind.SYMLINK]
         if objects.promisor is not None:
             bring_files(objects, stored)
@@ -148,19 +150,6 @@ def _contents(objects: ObjectDatabase, entries: Iterable[Entry]) -> Iterator[tup
                 yield entry, read_range(objects, entry)
             else:
                 yield entry, ()
-
-
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        batch.append(entry)
-        size += entry.size
-        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _small(entries: Iterable[Entry]) -> list[bytes]:

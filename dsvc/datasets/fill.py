@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from dsvc.datasets.cached_file import cached_path, date_file, is_as_written, is_sealed, seal_file
+from dsvc.history.batches import in_batches
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
 from dsvc.progress import Progress
@@ -102,7 +104,8 @@ class Filler:
             StorageError: The system refuses.
         """
         missing: list[Entry] = []
-        batches = list(_batches([entry for entry in entries if entry.size < LARGE_FILE]))
+        small = [entry for entry in entries if entry.size < LARGE_FILE]
+        batches = list(in_batches(small, attrgetter("size"), most=_BATCH, most_bytes=_BATCH_BYTES))
         for batch, filled in zip(batches, self._run(filling, batches), strict=True):
             lacking = [batch[number] for number in filled.missing]
             missing += lacking
@@ -131,19 +134,6 @@ class Filler:
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum([entry.size for entry in entries])
-
-
-def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    size = 0
-    for entry in entries:
-        batch.append(entry)
-        size += entry.size
-        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def fill_batch(filling: Filling, batch: ItemBatch) -> _Filled:

@@ -4,7 +4,7 @@ However many there are, each step is one listing, one staging and one entry of t
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from dsvc.datasets.link_policy import remember_named
 from dsvc.datasets.link_targets import Target
 from dsvc.datasets.links import Drift, Linked, LinkGoneError, Links, Standing, linked_entries, pinned_state
 from dsvc.errors import AlreadyExistsError, StorageError
+from dsvc.history.batches import in_batches
 from dsvc.history.extensions import NO_EXTENSION, read_extensions, write_extension
 from dsvc.history.tree import Tree
 from dsvc.log.state import State
@@ -258,22 +259,9 @@ def vendor_links(
         if look_up(worktree.root_bytes, entry.path) is not None:
             raise LinkPathTakenError(entry.path, link.url)
     worktree.tidy()
-    for batch in _batches(linked):
+    for batch in in_batches(linked, lambda one: one.entry.size, most=_BATCH_FILES, most_bytes=_BATCH_BYTES):
         _vendor(worktree, links, batch, workers, progress)
     return sum(one.entry.size for one in linked)
-
-
-def _batches(linked: Sequence[Linked]) -> Iterator[list[Linked]]:
-    batch: list[Linked] = []
-    size = 0
-    for one in linked:
-        batch.append(one)
-        size += one.entry.size
-        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _vendor(worktree: Worktree, links: Links, batch: list[Linked], workers: Workers, progress: Progress) -> None:

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
+from dsvc.history.batches import in_batches
 from dsvc.history.needs import bring_files
 from dsvc.model.paths import quote_path
 from dsvc.model.tree import Entry, EntryKind
@@ -255,13 +256,4 @@ def _written(
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        batch.append(item)
-        size += item[0].size
-        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    return in_batches(items, lambda item: item[0].size, most=_BATCH, most_bytes=_BATCH_BYTES)
