@@ -192,7 +192,7 @@ def list_links(words: Versions = (), paths: After = None, *, null: NullTerminate
         4 there is no such revision, or a path is no link
     """
     history = open_history()
-    for one in _chosen(history, words, paths):
+    for one in _chosen(history, words, paths)[1]:
         if json:
             console.out_json(link_record(one))
         else:
@@ -200,9 +200,10 @@ def list_links(words: Versions = (), paths: After = None, *, null: NullTerminate
             console.out(f"{path}\t{one.link.url}", "\0" if null else "\n")
 
 
-def _chosen(history: History, words: Sequence[str], paths: tuple[bytes, ...] | None) -> list[Linked]:
+def _chosen(history: History, words: Sequence[str], paths: tuple[bytes, ...] | None) -> tuple[str | None, list[Linked]]:
+    """Return the version that was named, None for what is staged, and its links at the paths that were."""
     text, named = history.split_version(words, paths)
-    return links_of(history.objects, history.version(text), Pathspec(path for path in named if path))
+    return text, links_of(history.objects, history.version(text), Pathspec(path for path in named if path))
 
 
 def check(
@@ -229,8 +230,7 @@ def check(
     """
     history = open_history()
     worktree = history.worktree
-    chosen = _chosen(history, words, paths)
-    text, _ = history.split_version(words, paths)
+    text, chosen = _chosen(history, words, paths)
     with progress_bar() as progress:
         standings = list(open_links(worktree, anything=links).standing(chosen, digest=digest, progress=progress))
     for one in standings:
