@@ -197,14 +197,18 @@ def session_left(folder: Path, at: Callable[[int], Watch], code: int | None) -> 
     pytest.fail("no session was left")
 
 
-def test_a_push_that_was_killed_shows_as_uploading_until_the_next_one(folder: Path) -> None:
+def test_a_push_that_was_killed_shows_as_aborted_until_the_next_one(folder: Path) -> None:
     with session_left(folder, lambda step: Watch(dying_at(step)), None) as (root, lines):
-        (uploading,) = lines
-        assert uploading.split()[:2] == ["main", "uploading"]
-        assert f"@{os.uname().nodename}, process " in uploading
-        assert ", 0 % of " in uploading
+        (aborted,) = lines
+        assert aborted.split()[:2] == ["main", "aborted"]
+        assert f"@{os.uname().nodename}, process " in aborted
+        assert ", 0 % of " in aborted
         assert run_forked("push", "-q", "origin", "main", cwd=root).code == 0
         # What the log has is final, whatever a session says.
+        assert [line.split()[1] for line in run_forked("list", "origin", cwd=root).stdout.splitlines()] == ["final"]
+        # And stays so when the branch goes on.
+        assert run_forked("commit", "-q", "--allow-empty", "-m", "three", cwd=root).code == 0
+        assert run_forked("push", "-q", "origin", "main", cwd=root).code == 0
         assert [line.split()[1] for line in run_forked("list", "origin", cwd=root).stdout.splitlines()] == ["final"]
 
 

@@ -1,7 +1,11 @@
 """Sessions: what a push tells others while it runs, and how it ended."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from dsvc.errors import StorageError
 from dsvc.log.log import Log
 from dsvc.log.sessions import (
+    Session,
     UploadSession,
     UploadState,
     decode_upload,
@@ -19,10 +24,14 @@ from dsvc.log.sessions import (
 )
 from dsvc.log.state import State
 from dsvc.model.context import Context
+from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.memory import MemoryBackend
 from tests.log_support import MAIN, move, oid, pack
+from tests.odb_support import chunk_id, database_of, make_pack
 
 NOTHING = State.empty("")
+NOW = 2_000_000
+DAY = 24 * 3600 * 1_000_000
 
 
 def context(actor: str = "ada@example") -> Context:
@@ -37,9 +46,15 @@ def context(actor: str = "ada@example") -> Context:
 
 
 def started(backend: MemoryBackend, who: Context | None = None) -> UploadSession:
-    session = UploadSession(backend, who or context(), process=7)
+    session = UploadSession(backend, who or context(), process=os.getpid())
     session.start({MAIN: oid(1)}, 300)
     return session
+
+
+def sessions_of(
+    backend: MemoryBackend, state: State = NOTHING, objects: ObjectDatabase | None = None, now: int = NOW
+) -> list[Session]:
+    return read_sessions(backend, state, objects or ObjectDatabase(MemoryBackend()), now=now)
 
 
 def test_a_push_under_way_tells_who_where_and_how_far() -> None:
@@ -47,9 +62,9 @@ def test_a_push_under_way_tells_who_where_and_how_far() -> None:
 
     started(backend).advance(100, [pack(1)])
 
-    (found,) = read_sessions(backend, NOTHING)
+    (found,) = sessions_of(backend)
     upload = found.upload
-    assert (upload.state, upload.actor, upload.process) == (UploadState.UPLOADING, "ada@example", 7)
+    assert (upload.state, upload.actor, upload.process) == (UploadState.UPLOADING, "ada@example", os.getpid())
     assert upload.targets == {MAIN: oid(1)}
     assert (upload.sent, upload.total, upload.packs) == (100, 300, [pack(1)])
     assert upload.started < upload.time
@@ -68,7 +83,7 @@ def test_a_push_that_ended_in_the_middle_says_how(error: BaseException, state: U
 
     started(backend).fail(error)
 
-    (found,) = read_sessions(backend, NOTHING)
+    (found,) = sessions_of(backend)
     assert (found.upload.state, found.upload.reason) == (state, reason)
 
 
@@ -85,7 +100,9 @@ def test_a_push_that_ended_well_leaves_nothing() -> None:
 def test_what_is_told_in_the_background_is_there_at_the_end_and_gone_if_it_was_well() -> None:
     backend = MemoryBackend()
     with ThreadPoolExecutor(1) as background:
-        sessions = [UploadSession(backend, context(who), process=7, background=background) for who in ("a", "b", "c")]
+        sessions = [
+            UploadSession(backend, context(who), process=os.getpid(), background=background) for who in ("a", "b", "c")
+        ]
         for session in sessions:
             session.start({MAIN: oid(1)}, 300)
             session.advance(100)
@@ -94,7 +111,7 @@ def test_what_is_told_in_the_background_is_there_at_the_end_and_gone_if_it_was_w
         sessions[1].finish()
         sessions[1].fail(StorageError("the network is down"))
 
-    assert {found.id: found.upload.state for found in read_sessions(backend, NOTHING)} == {
+    assert {found.id: found.upload.state for found in sessions_of(backend)} == {
         sessions[1].id: UploadState.FAILED,
         sessions[2].id: UploadState.UPLOADING,
     }
@@ -104,11 +121,11 @@ def test_what_the_log_has_is_final_whatever_a_session_says() -> None:
     backend = MemoryBackend()
     log = Log.create(backend, store_id="here")
     started(backend)
-    assert len(read_sessions(backend, log.head())) == 1
+    assert len(sessions_of(backend, log.head())) == 1
 
     move(log, 1)
 
-    assert read_sessions(backend, log.head()) == []
+    assert sessions_of(backend, log.head()) == []
 
 
 def test_several_are_told_the_newest_first() -> None:
@@ -116,7 +133,7 @@ def test_several_are_told_the_newest_first() -> None:
     for actor in ("ada@one", "bob@two"):
         started(backend, context(actor))
 
-    found = read_sessions(backend, NOTHING)
+    found = sessions_of(backend)
 
     assert {one.upload.actor for one in found} == {"ada@one", "bob@two"}
     assert [one.upload.started for one in found] == sorted((one.upload.started for one in found), reverse=True)
@@ -126,13 +143,13 @@ def test_anybody_may_expire_one_and_take_it_away() -> None:
     backend = MemoryBackend()
     started(backend)
 
-    (found,) = read_sessions(backend, NOTHING)
+    (found,) = sessions_of(backend)
     expire(backend, found, context("bob@two"))
 
-    (found,) = read_sessions(backend, NOTHING)
+    (found,) = sessions_of(backend)
     assert (found.upload.state, found.upload.actor) == (UploadState.EXPIRED, "ada@example")
     remove_session(backend, found.id, found.number + 1)
-    assert read_sessions(backend, NOTHING) == []
+    assert sessions_of(backend) == []
 
 
 def test_a_session_that_cannot_be_written_is_nobodys_trouble() -> None:
@@ -161,17 +178,53 @@ def test_what_others_wrote_there_is_passed_over() -> None:
         "long/0": known + b" " * 70_000,
         "odd/x": known,
         "odd/y1": known,
+        "target/0": msgspec.json.encode({**newer, "targets": {MAIN: "no id"}}),
     }.items():
         backend.write(f"sessions/{name}", raw)
 
-    assert [found.id for found in read_sessions(backend, NOTHING)] == [session.id]
+    assert [found.id for found in sessions_of(backend)] == [session.id]
 
 
 def test_fields_that_a_later_version_adds_are_passed_over() -> None:
     backend = MemoryBackend()
     started(backend)
-    (found,) = read_sessions(backend, NOTHING)
+    (found,) = sessions_of(backend)
 
     with_more = {**msgspec.json.decode(encode_upload(found.upload)), "colour": "blue"}
 
     assert decode_upload(msgspec.json.encode(with_more)) == found.upload
+
+
+def test_one_whose_versions_came_by_another_push_is_over_though_the_branch_went_on(tmp_path: Path) -> None:
+    backend, data = MemoryBackend(), b"a version"
+    session = UploadSession(backend, context(), process=os.getpid())
+    session.start({MAIN: chunk_id(data).hex()}, 300)
+    log = Log.create(backend, store_id="here")
+    move(log, 2)
+    assert len(sessions_of(backend, log.head())) == 1
+
+    objects, _ = database_of([make_pack(tmp_path, [data])])
+
+    assert sessions_of(backend, log.head(), objects) == []
+
+
+def test_one_whose_process_is_gone_is_aborted() -> None:
+    backend = MemoryBackend()
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        UploadSession(backend, context(), process=gone.pid).start({MAIN: oid(1)}, 300)
+
+    (found,) = sessions_of(backend)
+
+    assert found.upload.state == UploadState.ABORTED
+
+
+def test_one_of_another_machine_that_is_silent_for_a_day_is_expired() -> None:
+    backend = MemoryBackend()
+    started(backend)
+    (found,) = sessions_of(backend)
+    elsewhere = msgspec.structs.replace(found.upload, host="elsewhere")
+    backend.write(f"sessions/{found.id}/0", encode_upload(elsewhere))
+
+    states = [sessions_of(backend, now=time)[0].upload.state for time in (NOW, NOW + DAY // 2, NOW + 2 * DAY)]
+
+    assert states == [UploadState.UPLOADING, UploadState.UPLOADING, UploadState.EXPIRED]

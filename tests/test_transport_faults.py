@@ -18,6 +18,7 @@ from dsvc.history.store import Store
 from dsvc.log.sessions import UploadState, read_sessions
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
+from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import MalformedPackError, pack_key
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
@@ -306,7 +307,7 @@ def test_others_see_how_far_a_push_has_come(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(StorageError, match="the network is gone"):
         push_refs(local, remote_of(there))
 
-    (session,) = read_sessions(there, State.empty(""))
+    (session,) = read_sessions(there, State.empty(""), ObjectDatabase(there), now=0)
     assert made is not None
     assert session.upload.targets == {"refs/heads/main": made.hex()}
     assert session.upload.state is UploadState.FAILED

@@ -9,6 +9,7 @@ from dsvc.cli import console
 from dsvc.cli.errors import Failure, UsageError
 from dsvc.cli.options import Json, argument, option
 from dsvc.cli.place import Place, open_place
+from dsvc.cli.session import now
 from dsvc.history.catalog import CatalogEntry, read_catalog
 from dsvc.history.diff import diff_trees
 from dsvc.history.numbers import version_key, version_order
@@ -107,7 +108,7 @@ def command(
 
     *draft*: staged here, to be part of the next commit. *uploading*: being pushed to the remote now. *failed*,
     *aborted*: a push ended in the middle, and what it was to bring is not there; the next push goes on from where it
-    was. *expired*: one that somebody has given up on. *final*: there, whole. *published*: there, and nobody can ever
+    was. *expired*: nothing was heard of one for a day. *final*: there, whole. *published*: there, and nobody can ever
     move or delete it.
 
     Of a dataset, its latest version is shown, and how many there are. Of uploads, it is shown who pushes from where,
@@ -212,7 +213,7 @@ def _rows(place: Place, wanted: Filter, *, long: bool) -> Iterator[Row]:
 
     if place.worktree is not None:
         yield from _draft(place.worktree, place)
-    for session in read_sessions(place.store.backend, place.state):
+    for session in read_sessions(place.store.backend, place.state, place.store.objects, now=now()[0]):
         yield from _uploads(session)
     for entry in read_catalog(place.store, place.state, is_wanted):
         yield entry_row(entry, long=long)

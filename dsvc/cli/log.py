@@ -11,6 +11,7 @@ from dsvc.cli.commit_text import CommitPrinter, Decorate, Format, Oneline, decor
 from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History, open_history
 from dsvc.cli.options import Json, NullTerminated, argument, option
+from dsvc.cli.session import now
 from dsvc.history.catalog import read_catalog
 from dsvc.history.commits import commits_here
 from dsvc.history.dates import parse_date
@@ -253,7 +254,8 @@ def _states(history: History, remote: str) -> dict[ObjectId, str]:
 
         with remote_hints(remote):
             there = open_remote(history.worktree, remote).open()
-            for session in reversed(read_sessions(there.backend, there.state())):
+            sessions = read_sessions(there.backend, there.state(), there.objects, now=now()[0])
+            for session in reversed(sessions):
                 for value in filter(None, session.upload.targets.values()):
                     found[ObjectId.from_hex(value)] = session.upload.state.value
     for entry in read_catalog(history.worktree.store, history.state, history.state.published.__contains__):

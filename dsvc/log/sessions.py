@@ -9,14 +9,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from dsvc.errors import DsvcError
 from dsvc.log.state import State
 from dsvc.model.context import Context
+from dsvc.model.ids import ObjectId
+from dsvc.odb.database import ObjectDatabase
 from dsvc.storage.backend import Backend
+from dsvc.storage.temporary import is_alive, this_host
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -39,6 +42,13 @@ _MAX_LENGTH: Final = 65_536
 _MAX_PACKS: Final = 512
 _MAX_REASON: Final = 500
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+# In microseconds. Long enough for any clock that is only somewhat wrong, and for the slowest network: a push that goes
+# on tells so with each 64 MiB.
+_LONGEST_SILENCE: Final = 24 * 3600 * 1_000_000
+
+
+# What others wrote there may be anything.
+_Value = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class UploadState(Enum):
@@ -55,7 +65,7 @@ class Upload(msgspec.Struct, frozen=True, omit_defaults=True):
 
     *targets* are the values that refs are to get. *sent* of *total* bytes are durable there, in *packs* (the last 512
     of them). *started* and *time*, when this was written, are microseconds since 1970 by the writer's clock; *actor*
-    is "user@host". *reason* says why it failed.
+    is "user@host". *reason* says why it failed. *host* is what `this_host` says where *process* runs.
     """
 
     v: int
@@ -64,11 +74,12 @@ class Upload(msgspec.Struct, frozen=True, omit_defaults=True):
     process: int
     started: int
     time: int
-    targets: dict[str, str | None]
+    targets: dict[str, _Value | None]
     sent: int = 0
     total: int = 0
     packs: list[str] = []
     reason: str = ""
+    host: str = ""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -124,7 +135,7 @@ class UploadSession:
         self._writing: list[Future[None]] = []
         self._next = 0
         now = context.now()[0]
-        self._upload = Upload(_VERSION, UploadState.UPLOADING, context.actor, process, now, now, {})
+        self._upload = Upload(_VERSION, UploadState.UPLOADING, context.actor, process, now, now, {}, host=this_host())
 
     def start(self, targets: Mapping[str, str | None], total: int) -> None:
         """Tell that *targets* are to be pushed, *total* bytes."""
@@ -180,10 +191,12 @@ def remove_session(backend: Backend, session: str, count: int) -> None:
             backend.delete(_key(session, number))
 
 
-def read_sessions(backend: Backend, state: State) -> list[Session]:
+def read_sessions(backend: Backend, state: State, objects: ObjectDatabase, *, now: int) -> list[Session]:
     """Return the sessions of pushes that did not end well, or not yet, the newest first.
 
-    One whose targets have their values in *state* is final, whatever its session says.
+    One whose targets have their values in *state*, or all of whose values are among *objects*, came to its end,
+    whatever it says itself: perhaps by a push of somebody else. One that was killed cannot say so: where its process is
+    gone it is aborted, and expired once nothing was heard of it for long, at *now*.
     """
     newest: dict[str, int] = {}
     for key, _ in backend.list(_FOLDER):
@@ -194,13 +207,26 @@ def read_sessions(backend: Backend, state: State) -> list[Session]:
     sessions = []
     for (session, number), raw in zip(newest.items(), raws, strict=True):
         upload = None if raw is None else decode_upload(raw)
-        if upload is not None and not _is_final(upload, state):
-            sessions.append(Session(session, number, upload))
+        if upload is not None and not _is_over(upload, state, objects):
+            told = msgspec.structs.replace(upload, state=_state_of(upload, now))
+            sessions.append(Session(session, number, told))
     return sorted(sessions, key=lambda found: (-found.upload.started, found.id))
 
 
-def _is_final(upload: Upload, state: State) -> bool:
-    return bool(upload.targets) and all(state.value(ref) == value for ref, value in upload.targets.items())
+def _is_over(upload: Upload, state: State, objects: ObjectDatabase) -> bool:
+    # The ref may have gone on since; what an entry of the log has brought is there all the same.
+    return bool(upload.targets) and all(
+        state.value(ref) == value or (value is not None and objects.locate(ObjectId.from_hex(value)) is not None)
+        for ref, value in upload.targets.items()
+    )
+
+
+def _state_of(upload: Upload, now: int) -> UploadState:
+    if upload.state is not UploadState.UPLOADING:
+        return upload.state
+    if upload.host == this_host() and not is_alive(upload.process):
+        return UploadState.ABORTED
+    return UploadState.EXPIRED if upload.time < now - _LONGEST_SILENCE else UploadState.UPLOADING
 
 
 def expire(backend: Backend, session: Session, context: Context) -> None:

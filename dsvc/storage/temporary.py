@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["remove_stale", "stale_files", "temporary_name", "this_host"]
+__all__ = ["is_alive", "remove_stale", "stale_files", "temporary_name", "this_host"]
 
 _NAME: Final = re.compile(r"(?P<host>.+)-(?P<process>[0-9]{1,18})-[0-9a-f]{32}")
 # Nobody can ask another machine whether its process is alive. None writes for so long without touching the file.
@@ -46,7 +46,7 @@ def stale_files(folders: Iterable[Path], now: int | None = None, *, prefix: str 
         for path in _listed(folder):
             found = _NAME.fullmatch(path.name.removeprefix(prefix)) if path.name.startswith(prefix) else None
             is_ours = found is not None and found["host"] == this_host()
-            if found is not None and is_ours and _is_alive(int(found["process"])):
+            if found is not None and is_ours and is_alive(int(found["process"])):
                 continue
             with suppress(FileNotFoundError):
                 status = path.lstat()
@@ -61,7 +61,8 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Tell whether this machine runs *process*."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
