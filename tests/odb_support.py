@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from dsvc.model.ids import Kind, ObjectId, hash_object
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import PackWriter, SealedPack, pack_key
-from dsvc.odb.segment import Segment, build_segment, segment_key
+from dsvc.odb.segment import Segment, segment_key
+from dsvc.odb.segment_writer import build_segment
 from dsvc.odb.writer import DatabaseWriter
 from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
@@ -63,7 +64,7 @@ def memory_of(packs: Sequence[SealedPack]) -> tuple[MemoryBackend, Segment]:
     backend = MemoryBackend()
     for pack in packs:
         backend.write(pack_key(pack.name), pack.path.read_bytes())
-    segment = named_segment(build_segment(packs))
+    segment = build_segment(packs)
     backend.write(segment_key(segment.name), segment.data)
     return backend, segment
 

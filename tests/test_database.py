@@ -16,7 +16,8 @@ from dsvc.odb import frame
 from dsvc.odb.database import ObjectDatabase, load_segment
 from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.odb.pack import HEADER_LENGTH, pack_key
-from dsvc.odb.segment import build_segment, segment_key
+from dsvc.odb.segment import segment_key
+from dsvc.odb.segment_writer import build_segment
 from dsvc.odb.writer import DatabaseWriter
 from dsvc.storage.backend import KeyNotFoundError
 from dsvc.storage.local import LocalBackend
@@ -95,7 +96,7 @@ class TestLivePacks:
     def test_of_twins_in_two_segments_the_one_in_a_live_pack_is_read(self, tmp_path: Path) -> None:
         packs = [make_pack(tmp_path, [b"a"], name="one"), make_pack(tmp_path, [b"a", b"b"], name="other")]
         backend, _ = memory_of(packs)
-        segments = [named_segment(build_segment([pack])) for pack in packs]
+        segments = [build_segment([pack]) for pack in packs]
         for segment in segments:
             backend.write(segment_key(segment.name), segment.data)
 
@@ -132,7 +133,7 @@ class TestLivePacks:
             make_pack(tmp_path, [bytes([one, other]) for other in range(one)], name=str(one)) for one in range(1, 4)
         ]
         backend, _ = memory_of(packs)
-        segments = [named_segment(build_segment([pack])) for pack in packs]
+        segments = [build_segment([pack]) for pack in packs]
         for segment in segments:
             backend.write(segment_key(segment.name), segment.data)
 
@@ -146,7 +147,7 @@ class TestLivePacks:
         packs = [make_pack(tmp_path, [b"a"], name="one"), make_pack(tmp_path, [b"b"], name="other")]
         backend, both = memory_of(packs)
         names = [pack.name for pack in packs]
-        first = named_segment(build_segment(packs[:1]))
+        first = build_segment(packs[:1])
         backend.write(segment_key(first.name), first.data)
         database = ObjectDatabase(backend, packs=names[:1], segments=[first.name])
         missed: list[int] = []

@@ -36,7 +36,8 @@ from dsvc.model.tree import Entry, EntryKind, InnerPage, LeafPage, MapPage
 from dsvc.odb import page_boundary
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import TRAILER_LENGTH, footer_range, read_footer
-from dsvc.odb.segment import Segment, build_segment, segment_key
+from dsvc.odb.segment import Segment, segment_key
+from dsvc.odb.segment_writer import build_segment
 from dsvc.storage.bundle import BundleBackend
 from dsvc.storage.bundle_writer import BundleWriter
 from dsvc.storage.local import LocalBackend
@@ -186,7 +187,7 @@ class TestExamples:
             object_id for object_id, _ in database.segments[0].ids()
         }
         if made.name == pack:
-            assert build_segment([made]) == data
+            assert build_segment([made]).data == data
 
     def test_the_beginning_of_the_log(self) -> None:
         config, entry = (examples()[name][0].encode() for name in ("config", "entry"))

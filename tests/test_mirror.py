@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from dsvc.errors import CorruptionError
 from dsvc.history.store import Store
@@ -78,17 +79,15 @@ def test_many_can_be_brought_at_once(far: CountingBackend, near: MirroredBackend
 
 
 def test_what_is_not_what_it_was_is_not_kept(far: CountingBackend, tmp_path: Path) -> None:
-    def check(key: str, value: bytes) -> None:
-        if value != b"right":
-            raise CorruptionError(key)
-
     far.write("kept/a", b"wrong")
-    near = MirroredBackend(far, LocalBackend(tmp_path), lambda key: key.startswith("kept/"), check)
+    digest = blake3(b"right").hexdigest()
+    near = MirroredBackend(far, LocalBackend(tmp_path), lambda key: key.startswith("kept/"), lambda _: digest)
 
     with pytest.raises(CorruptionError):
         near.file("kept/a")
     with pytest.raises(CorruptionError):
         near.read("kept/a")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     far.write("kept/a", b"right")
     assert near.file("kept/a").read_bytes() == b"right"
 

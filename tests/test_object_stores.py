@@ -2,7 +2,8 @@
 
 import pytest
 
-from dsvc.storage.backend import Backend
+from dsvc.storage import object_store
+from dsvc.storage.backend import Backend, KeyNotFoundError, Streaming
 from tests.backend_contract import BackendContract
 from tests.stores import Stores
 
@@ -21,6 +22,19 @@ class RemoteContract(BackendContract):
             monkeypatch.setenv(variable, value)
         found: Backend = stores.backend(self.server)
         return found
+
+    @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 16, 20])
+    def test_a_value_comes_in_pieces(self, backend: Backend, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+        assert isinstance(backend, Streaming)
+        monkeypatch.setattr(object_store, "_PIECE", 8)
+        backend.write("a/b", bytes(range(length)))
+
+        pieces = list(backend.pieces("a/b"))
+
+        assert b"".join(pieces) == bytes(range(length))
+        assert [len(piece) for piece in pieces[:-1]] == [8] * (length // 8)
+        with pytest.raises(KeyNotFoundError):
+            list(backend.pieces("a/none"))
 
 
 class TestMiniStack(RemoteContract):

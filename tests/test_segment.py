@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import permutations
 from math import log
+from mmap import mmap
 from pathlib import Path
 from random import Random
 
@@ -14,9 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dsvc.errors import CorruptionError
-from dsvc.odb import frame, segment
+from dsvc.odb import frame, segment, segment_writer
 from dsvc.odb.pack import FrameRecord, PackFooter, SealedPack, pack_name
-from dsvc.odb.segment import Location, MalformedSegmentError, Segment, build_segment, merge_segments
+from dsvc.odb.segment import Location, MalformedSegmentError, Segment
+from dsvc.odb.segment_writer import build_segment, merge_segments
 from dsvc.odb.writer import plan_merge
 from tests.odb_support import named_segment
 
@@ -74,7 +76,7 @@ def found_in(one: Segment) -> dict[bytes, Location]:
 def test_it_finds_what_a_dictionary_finds(described: list[tuple[bytes, int, Frames]], others: list[bytes]) -> None:
     sealed = make_all(described)
 
-    built = named_segment(build_segment(sealed))
+    built = build_segment(sealed)
 
     expected = {object_id: min(places, key=lambda one: one[:3]) for object_id, places in locations(sealed).items()}
     assert found_in(built) == expected
@@ -92,7 +94,7 @@ def test_ids_are_found_by_how_they_begin(
     described: list[tuple[bytes, int, Frames]], start: bytes, half: int | None
 ) -> None:
     sealed = make_all(described)
-    built = named_segment(build_segment(sealed))
+    built = build_segment(sealed)
     known = locations(sealed)
     for prefix in {start, *(object_id[: len(start)] for object_id in known)}:
         digits = prefix.hex() + ("" if half is None else f"{half:x}")
@@ -108,29 +110,59 @@ def test_merging_gives_the_segment_of_all_packs_in_any_order_and_grouping(
     described: list[tuple[bytes, int, Frames]], random: Random
 ) -> None:
     sealed = make_all(described)
-    whole = build_segment(sealed)
-    parts = [named_segment(build_segment([pack])) for pack in sealed]
+    whole = build_segment(sealed).data
+    parts = [build_segment([pack]) for pack in sealed]
     random.shuffle(parts)
 
     while len(parts) > 1:
         count = random.randint(1, len(parts))
-        parts = [named_segment(merge_segments(parts[:count])), *parts[count:]]
+        parts = [merge_segments(parts[:count]), *parts[count:]]
         random.shuffle(parts)
 
-    assert merge_segments(parts) == whole
+    assert merge_segments(parts).data == whole
+
+
+sizes = st.integers(1, 6)
+
+
+@given(packs, st.tuples(sizes, sizes, st.integers(1, 3), sizes.map(lambda size: 8 * size)), st.randoms())
+def test_what_does_not_fit_into_memory_gives_the_same_segment(
+    described: list[tuple[bytes, int, Frames]], limits: tuple[int, int, int, int], random: Random
+) -> None:
+    sealed = make_all(described)
+    whole = build_segment(sealed)
+    random.shuffle(sealed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, limit in zip(("_RUN", "_PART", "_MOST_RUNS", "_SPOOLED"), limits, strict=True):
+            patch.setattr(segment_writer, name, limit)
+        built = build_segment(sealed)
+        merged = merge_segments([build_segment(sealed[:2]), build_segment(sealed[1:])])
+
+    assert (built.name, built.data) == (whole.name, whole.data)
+    assert (merged.name, merged.data) == (whole.name, whole.data)
+
+
+def test_large_segments_are_not_in_memory(tmp_path: Path) -> None:
+    content = [[(blake3(number.to_bytes(4, "little")).digest(), 1, 0) for number in range(70_000)]]
+    built = build_segment([make_sealed(bytes(32), 0, content)], 0, tmp_path / "new")
+
+    assert isinstance(built.data.obj, mmap)
+    assert list((tmp_path / "new").iterdir()) == []
+    assert named_segment(bytes(built.data)).name == built.name
 
 
 @given(packs)
 def test_merging_twice_the_same_changes_nothing(described: list[tuple[bytes, int, Frames]]) -> None:
-    built = named_segment(build_segment(make_all(described)))
+    built = build_segment(make_all(described))
 
-    assert merge_segments([built, built]) == built.data
+    assert merge_segments([built, built]).data == built.data
 
 
 def test_the_order_of_packs_does_not_matter() -> None:
     sealed = [make_sealed(bytes([number] * 32), 0, [[(bytes(32), 5, 0)]]) for number in range(3)]
 
-    assert len({build_segment(order) for order in permutations(sealed)}) == 1
+    assert len({build_segment(order).name for order in permutations(sealed)}) == 1
 
 
 def sizes_after(additions: Iterable[int]) -> Iterable[tuple[list[Segment], int]]:
@@ -139,11 +171,11 @@ def sizes_after(additions: Iterable[int]) -> Iterable[tuple[list[Segment], int]]
     total = 0
     for number, count in enumerate(additions):
         content = [[((total + one).to_bytes(32, "big"), 1, 0) for one in range(count)]]
-        new = named_segment(build_segment([make_sealed(number.to_bytes(32, "big"), 0, content)]))
+        new = build_segment([make_sealed(number.to_bytes(32, "big"), 0, content)])
         merge = plan_merge([*live, new])
         live = [one for one in [*live, new] if one not in merge]
         if merge:
-            live.append(named_segment(merge_segments(merge)))
+            live.append(merge_segments(merge))
         total += count
         yield live, total
 
@@ -177,7 +209,7 @@ def test_a_merge_leaves_large_segments_alone() -> None:
 @pytest.fixture(scope="module")
 def filtered() -> Segment:
     content = [[(blake3(number.to_bytes(4, "little")).digest(), 1, 0) for number in range(70_000)]]
-    return named_segment(build_segment([make_sealed(bytes(32), 0, content)]))
+    return build_segment([make_sealed(bytes(32), 0, content)])
 
 
 def test_a_large_segment_has_a_filter_and_finds_the_same(filtered: Segment) -> None:
@@ -200,9 +232,9 @@ def _passes(one: Segment, object_id: bytes) -> bool:
 
 
 def test_the_filter_starts_where_the_format_says(filtered: Segment) -> None:
-    assert segment._filter_bits(65_535) == 0
-    assert segment._filter_bits(65_536) == 1 << 20
-    assert segment._filter_bits(65_537) == 1 << 21
+    assert segment.filter_bits(65_535) == 0
+    assert segment.filter_bits(65_536) == 1 << 20
+    assert segment.filter_bits(65_537) == 1 << 21
     assert len(filtered.data) == 64 + 70_000 * (8 + 24 + 12 + 1) + 5 * 8 + 32 + 8 + (1 << 18)
 
 
@@ -213,7 +245,7 @@ SMALL = [
 
 
 def test_every_flipped_bit_is_noticed_or_harmless() -> None:
-    good = named_segment(build_segment(SMALL))
+    good = build_segment(SMALL)
     expected = found_in(good)
 
     for bit in range(8 * len(good.data)):
@@ -242,7 +274,7 @@ def _find_carefully(damaged: Segment, object_id: bytes) -> None:
 
 
 def test_a_segment_cut_short_or_too_long_is_refused() -> None:
-    good = build_segment(SMALL)
+    good = bytes(build_segment(SMALL).data)
 
     for length in range(len(good)):
         with pytest.raises(MalformedSegmentError):
@@ -273,7 +305,7 @@ def test_any_bytes_are_a_segment_or_refused(body: bytes, counts: list[int]) -> N
 
 
 def test_the_columns_are_where_the_format_says() -> None:
-    data = build_segment(SMALL)
+    data = bytes(build_segment(SMALL).data)
     everything = found_in(named_segment(data))
 
     rows = sorted(everything)

@@ -13,7 +13,8 @@ from dsvc.model.ids import Kind, hash_object
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import METADATA_PACK_SIZE, pack_key
 from dsvc.odb.pack_reader import open_pack, verified_pieces
-from dsvc.odb.segment import MalformedSegmentError, build_segment, segment_key
+from dsvc.odb.segment import MalformedSegmentError, segment_key
+from dsvc.odb.segment_writer import SegmentBuilder, build_segment
 from dsvc.odb.writer import DatabaseWriter, PackSet, Sealed, make_index, store_segment
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
@@ -278,8 +279,12 @@ def test_indexing_counts_what_is_new(tmp_path: Path) -> None:
     pack = make_pack(tmp_path / "tmp", [b"a" * 1000, b"b" * 500])
     backend.adopt(pack.path, pack_key(pack.name))
 
-    sealed = make_index(ObjectDatabase(backend), [pack], generation=0)
+    index = SegmentBuilder(0)
+    index.add(pack)
+    index.add(pack)
+
+    sealed = make_index(ObjectDatabase(backend), index)
 
     assert (sealed.objects, sealed.raw, sealed.stored) == (2, 1500, pack.length)
     assert sealed.segment is not None
-    assert sealed.segment.data == build_segment([pack])
+    assert sealed.segment.data == build_segment([pack]).data

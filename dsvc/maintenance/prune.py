@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from blake3 import blake3
 
 from dsvc.errors import CorruptionError, RefusedError
 from dsvc.history.commits import Commits
@@ -25,7 +24,8 @@ from dsvc.model.ids import Kind, ObjectId
 from dsvc.odb.marks import WANTED, Marks
 from dsvc.odb.pack import SealedPack, pack_key
 from dsvc.odb.pack_reader import open_pack, verified_pieces
-from dsvc.odb.segment import Segment, build_segment
+from dsvc.odb.segment import Segment
+from dsvc.odb.segment_writer import build_segment
 from dsvc.odb.writer import store_segment
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import KeyNotFoundError, interrupt
@@ -197,8 +197,8 @@ def _index_of(local: Store, names: Iterable[str], state: State) -> Segment:
 
     It is made from the packs themselves: where an object is in two, the old index may know only the one that goes.
     """
-    data = build_segment([_sealed(local, name) for name in sorted(names)])
-    segment = Segment(f"{blake3(data).hexdigest()}.{state.last_sweep}", data)
+    packs = (_sealed(local, name) for name in sorted(names))
+    segment = build_segment(packs, state.last_sweep, local.files.temporary().parent)
     store_segment(local.backend, segment)
     return segment
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from blake3 import blake3
 
 from dsvc.errors import CorruptionError, NotFoundError
 from dsvc.history.store import Store
@@ -24,9 +23,11 @@ from dsvc.model.tree import InnerPage, LeafPage
 from dsvc.odb.frame import FrameHeader
 from dsvc.odb.pack import FrameRecord, PackFooter, SealedPack
 from dsvc.odb.pack_reader import StoredPack, scan_frames
-from dsvc.odb.segment import Location, Segment, build_segment
+from dsvc.odb.segment import Location, Segment
+from dsvc.odb.segment_writer import SegmentBuilder
 from dsvc.odb.writer import store_segment
 from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.storage.backend import LocalFiles
 
 __all__ = ["Rebuilt", "rebuild_index"]
 
@@ -63,7 +64,9 @@ def rebuild_index(store: Store, *, threads: int = 1, progress: Progress = NO_PRO
     state = store.log.head()
     old, _ = load_segments(store.backend, state.segments_by_age)
     rows: _Rows | None = None
-    packs: list[SealedPack] = []
+    index = SegmentBuilder(
+        state.last_sweep, store.backend.temporary().parent if isinstance(store.backend, LocalFiles) else None
+    )
     findings: list[Finding] = []
     progress.start("read packs", files=len(state.packs))
 
@@ -73,20 +76,19 @@ def rebuild_index(store: Store, *, threads: int = 1, progress: Progress = NO_PRO
     for checked in check_packs(store.backend, list(state.packs), full=True, threads=threads, done=done):
         findings.extend(checked.findings)
         if checked.pack is not None:
-            packs.append(_sealed(checked.pack, checked.ids))
+            index.add(_sealed(checked.pack, checked.ids))
             continue
         rows = rows if rows is not None else _rows_by_frame(old)
         try:
-            packs.append(_salvage(store, checked.name, rows))
+            index.add(_salvage(store, checked.name, rows))
         except (CorruptionError, NotFoundError):
             continue
     progress.finish()
-    data = build_segment(packs)
-    segment = Segment(f"{blake3(data).hexdigest()}.{state.last_sweep}", data)
+    segment = index.finish()
     # Also if there is one of this name: its file may be what is damaged.
     store_segment(store.backend, segment)
     replaced = _publish(store, state, segment)
-    return Rebuilt(len(packs), len(segment), replaced, findings)
+    return Rebuilt(len(index.packs), len(segment), replaced, findings)
 
 
 def _publish(store: Store, base: State, segment: Segment) -> int:

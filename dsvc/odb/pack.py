@@ -60,6 +60,7 @@ _IDS_FROM: Final = 4096
 _HEADER: Final = struct.Struct("<8sHHI")
 _TRAILER: Final = struct.Struct("<II32s8s")
 _COUNTS: Final = struct.Struct("<IIB")
+_ID: Final = struct.Struct(f"{ID_LENGTH}s")
 _DATA: Final = frozenset((Kind.CHUNK,))
 _METADATA: Final = frozenset(Kind) - _DATA
 _MAGIC: Final = b"DSVCPACK"
@@ -197,7 +198,7 @@ class PackWriter:
         self._frames = FrameTable()
         self._kinds = bytearray()
         self._lengths = array("I")
-        self._ids: list[bytes] = []
+        self._ids = bytearray()
         self._pending = bytearray(FRAME_SIZE + LARGE_OBJECT)
         self._pending_length = 0
         self._pending_from = 0
@@ -221,7 +222,7 @@ class PackWriter:
         """Whether the pack has reached its size and should be sealed."""
         return (
             self._offset + self._pending_length >= self._limit
-            or len(self._ids) >= _FULL_OBJECTS
+            or len(self._kinds) >= _FULL_OBJECTS
             or len(self._frames) >= _FULL_FRAMES
         )
 
@@ -236,7 +237,7 @@ class PackWriter:
             self._flush()
         self._kinds.append(kind)
         self._lengths.append(length)
-        self._ids.append(object_id)
+        self._ids += object_id
         self._raw_length += length
         if length >= LARGE_OBJECT:
             self._emit(memoryview(data))
@@ -254,14 +255,14 @@ class PackWriter:
         self._flush()
         self._kinds += kinds
         self._lengths.extend(lengths)
-        self._ids.extend(ids)
+        self._ids += b"".join(ids)
         self._raw_length += header.raw_length
         self._frames.append(FrameRecord(self._offset, header))
         self._write([header.prefix(), header.checksum, payload])
-        self._pending_from = len(self._ids)
+        self._pending_from = len(self._kinds)
 
     def _flush(self) -> None:
-        if self._pending_from < len(self._ids):
+        if self._pending_from < len(self._kinds):
             self._emit(memoryview(self._pending)[: self._pending_length])
             self._pending_length = 0
 
@@ -276,7 +277,7 @@ class PackWriter:
             frame.RAW if packed is None else frame.ZSTD,
             len(raw),
             len(payload),
-            len(self._ids) - self._pending_from,
+            len(self._kinds) - self._pending_from,
             b"",
         )
         prefix = header.prefix()
@@ -291,11 +292,11 @@ class PackWriter:
             self._verify(frame.decompress(header, packed))
         self._frames.append(FrameRecord(self._offset, header))
         self._write([prefix, header.checksum, payload])
-        self._pending_from = len(self._ids)
+        self._pending_from = len(self._kinds)
 
     def _digest(self, payload: Buffer, header: frame.FrameHeader) -> bytes:
         if header.codec == frame.RAW and header.count == 1 and self._kinds[-1] == Kind.CHUNK:
-            return self._ids[-1]
+            return bytes(self._ids[-ID_LENGTH:])
         return blake3(payload).digest()
 
     def _verify(self, raw: Buffer) -> None:
@@ -303,7 +304,8 @@ class PackWriter:
         view = memoryview(raw)
         position = 0
         first = self._pending_from
-        for object_id, kind, length in zip(self._ids[first:], self._kinds[first:], self._lengths[first:], strict=True):
+        ids = _ID.iter_unpack(self._ids[ID_LENGTH * first :])
+        for (object_id,), kind, length in zip(ids, self._kinds[first:], self._lengths[first:], strict=True):
             data = view[position : position + length]
             # Half the objects of a store are small chunks: no call more than needed.
             found = hash_object(kind, data) if kind else blake3(data).digest()
@@ -331,9 +333,9 @@ class PackWriter:
         """
         self._flush()
         _check_kinds(self._path.name, self._content, bytes(self._kinds))
-        ids = b"".join(self._ids)
+        ids = bytes(self._ids)
         # A small object's id costs more than the object: it is recomputed from the bytes then.
-        with_ids = bool(self._content) or self._offset >= _IDS_FROM * len(self._ids)
+        with_ids = bool(self._content) or self._offset >= _IDS_FROM * len(self._kinds)
         footer = PackFooter(self._content, self._frames, bytes(self._kinds), self._lengths, ids if with_ids else None)
         raw = footer.encode()
         stored = zstandard.ZstdCompressor(level=3).compress(raw)

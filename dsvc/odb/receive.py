@@ -15,6 +15,7 @@ from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.frame import FrameHeader
 from dsvc.odb.pack import SealedPack, pack_key
 from dsvc.odb.pack_reader import StoredPack, open_pack, verified_pieces
+from dsvc.odb.segment_writer import SegmentBuilder
 from dsvc.odb.writer import PackMaker, Sealed, make_index, store_index
 from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles
 from dsvc.storage.local import storage_error, sync_file
@@ -54,9 +55,10 @@ class PackReceiver:
         self._files = _local_files(backend)
         self._generation = generation
         self._is_new = is_new
-        self._maker = PackMaker(self._files.temporary if self._files else temporary, generation, distinct=distinct)
-        self._copied: list[SealedPack] = []
-        self._made: list[SealedPack] = []
+        temporary = self._files.temporary if self._files else temporary
+        self._maker = PackMaker(temporary, generation, distinct=distinct)
+        self._index = SegmentBuilder(generation, temporary().parent)
+        self._made: list[Path] = []
         self._storing: list[Future[None]] = []
         self._lock = Lock()
 
@@ -77,7 +79,7 @@ class PackReceiver:
         if ids is None:
             ids, store = self._take(source, pack, pack_key(name), link=link)
         with self._lock:
-            self._copied.append(SealedPack(name, Path(), pack.length, pack.raw_length, pack.footer, ids))
+            self._index.add(SealedPack(name, Path(), pack.length, pack.raw_length, pack.footer, ids))
         verified()
         if store is None:
             return 0
@@ -136,11 +138,13 @@ class PackReceiver:
     def take(self, packs: Sequence[SealedPack]) -> None:
         """Bring *packs*, whose files go from where they are."""
         for pack in packs:
-            self._made.append(pack)
+            self._made.append(pack.path)
+            with self._lock:
+                self._index.add(pack)
             if self.pool is None:
-                self._store(pack)
+                self._store(pack.name, pack.path)
             else:
-                self._storing.append(self.pool.submit(self._store, pack))
+                self._storing.append(self.pool.submit(self._store, pack.name, pack.path))
 
     def finish(self, copied: Callable[[], object] = lambda: None) -> Sealed:
         """Make all of it durable, and readable through the database.
@@ -149,31 +153,30 @@ class PackReceiver:
         them, which is made meanwhile.
         """
         self.take(self._maker.finish())
-        packs = list({pack.name: pack for pack in (*self._copied, *self._made)}.values())
-        sealed = make_index(self._database, packs, generation=self._generation)
+        sealed = make_index(self._database, self._index)
         copied()
         for storing in self._storing:
             storing.result()
         store_index(self._database, self.backend, sealed)
         return sealed
 
-    def _store(self, pack: SealedPack) -> None:
-        key = pack_key(pack.name)
+    def _store(self, name: str, path: Path) -> None:
+        key = pack_key(name)
         if self._files is not None:
-            self._files.adopt(pack.path, key)
+            self._files.adopt(path, key)
             return
         try:
-            value = pack.path.read_bytes()
+            value = path.read_bytes()
         except OSError as error:
-            raise storage_error(error, f"read {pack.path}") from error
+            raise storage_error(error, f"read {path}") from error
         self.backend.write(key, value)
-        pack.path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Give up: remove the files of what is not whole. Whole packs stay, to be found by the next attempt."""
         self._maker.discard()
-        for pack in self._made:
-            pack.path.unlink(missing_ok=True)
+        for path in self._made:
+            path.unlink(missing_ok=True)
 
 
 def _local_files(backend: Backend) -> LocalFiles | None:

@@ -18,34 +18,28 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, islice, repeat
-from operator import eq
+from collections.abc import Collection, Iterator, Sequence
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from blake3 import blake3
 
 from dsvc.errors import CorruptionError
 from dsvc.model.ids import ID_LENGTH
-from dsvc.odb.pack import SealedPack, pack_name
+from dsvc.odb.pack import pack_name
 
-__all__ = ["Location", "MalformedSegmentError", "Segment", "build_segment", "merge_segments", "segment_key"]
+__all__ = ["Columns", "Location", "MalformedSegmentError", "Segment", "encode_header", "filter_bits", "segment_key"]
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 _HEADER: Final = struct.Struct("<8sHHIIIQQ24s")
 _ZEROS: Final = bytes(24)
 
-# What a row is while it is sorted: the id, frame, place and length with the high byte first, the kind.
-_RECORDS: Final = struct.Struct("45s")
-_RECORD: Final = 45
-_FRAME, _PLACE, _LENGTH, _KIND = 32, 36, 40, 44
-
 _MAGIC: Final = b"DSVCINDX"
 _FILTER_FROM: Final = 65_536
 _FILTER_BITS_PER_OBJECT: Final = 16
 _FEW_FRAMES: Final = 16
-_MANY: Final = 65_536
+_PIECE: Final = 8 * 1024 * 1024
 
 
 class MalformedSegmentError(CorruptionError):
@@ -78,169 +72,31 @@ class Location(NamedTuple):
     codec: int
 
 
-_FrameRow = tuple[int, int, int, int, int]  # pack, offset, stored length, raw length, codec
+class Columns(NamedTuple):
+    """Rows, column by column: *prefixes* are the first 8 bytes of the ids as numbers, *rest* the other 24."""
+
+    prefixes: Sequence[int]
+    rest: Buffer
+    frames: Sequence[int]
+    places: Sequence[int]
+    lengths: Sequence[int]
+    kinds: Buffer
 
 
-def _little(column: "array[int]") -> bytes:
-    if sys.byteorder == "big":
-        column = array(column.typecode, column)
-        column.byteswap()
-    return column.tobytes()
-
-
-def _padded(column: bytes | bytearray) -> bytes | bytearray:
-    return column + bytes(-len(column) % 8)
-
-
-def _filter_bits(objects: int) -> int:
+def filter_bits(objects: int) -> int:
+    """Return how many bits the filter of a segment of so many *objects* has."""
     return 1 << (objects * _FILTER_BITS_PER_OBJECT - 1).bit_length() if objects >= _FILTER_FROM else 0
 
 
-class _Rows:
-    """Rows in columns, in any order: no object is made for each of a million of them but one to sort by."""
-
-    def __init__(self) -> None:
-        self.ids = bytearray()
-        self.frames = array("I")
-        self.places = array("I")
-        self.lengths = array("I")
-        self.kinds = bytearray()
-
-    def in_order(self) -> bytes | bytearray:
-        """Return one record for each id, in order of the ids; of several with one id the first in storage only.
-
-        The rows are used up.
-        """
-        table = bytearray(_RECORD * len(self.kinds))
-        for place in range(ID_LENGTH):
-            table[place::_RECORD] = self.ids[place::ID_LENGTH]
-        for at, column in ((_FRAME, self.frames), (_PLACE, self.places), (_LENGTH, self.lengths)):
-            # The high byte first, so that records are in the order of their numbers too.
-            data = _little(column)
-            for place in range(4):
-                table[at + 3 - place :: _RECORD] = data[place::4]
-        table[_KIND::_RECORD] = self.kinds
-        self.ids.clear()
-        self.kinds.clear()
-        del self.frames[:], self.places[:], self.lengths[:]
-        if len(table) < _RECORD * _MANY:
-            return _sorted(table)
-        # A part of them at a time, by the first byte of the id: an object for each record takes twice its bytes.
-        parts = [bytearray() for _ in range(256)]
-        for (record,) in _RECORDS.iter_unpack(table):
-            parts[record[0]] += record
-        del table
-        records = bytearray()
-        for number, part in enumerate(parts):
-            parts[number] = bytearray()
-            records += _sorted(part)
-        return records
-
-
-def _sorted(table: bytearray) -> bytes:
-    records = [record for (record,) in _RECORDS.iter_unpack(table)]
-    records.sort()
-    return b"".join(_without_twins(records))
-
-
-def _without_twins(records: list[bytes]) -> list[bytes]:
-    # Hardly ever are there any, and to look at eight bytes is enough to know that.
-    starts = [record[:8] for record in records]
-    if any(map(eq, starts, islice(starts, 1, None))):
-        return list({record[:ID_LENGTH]: record for record in reversed(records)}.values())[::-1]
-    return records
-
-
-def _encode(packs: Sequence[str], frames: Sequence[_FrameRow], rows: _Rows) -> bytes:
-    """Return the bytes of a segment of *rows*, which are used up."""
-    data = bytearray(_HEADER.size)
-    count = _put_rows(data, rows.in_order())
-    bits = _filter_bits(count)
-    _HEADER.pack_into(data, 0, _MAGIC, 1, 0, len(packs), len(frames), 0, count, bits, _ZEROS)
-    for column in range(4):
-        data += _padded(_little(array("I", [row[column] for row in frames])))
-    data += _padded(bytes([row[4] for row in frames]))
-    data += b"".join([bytes.fromhex(name[3:67]) for name in packs])
-    data += _little(array("Q", [int(name[68:]) for name in packs]))
-    with memoryview(data) as view:
-        table = _encode_filter(_column(view[_HEADER.size : _HEADER.size + 8 * count], "Q"), bits)
-    return b"".join((data, table))
-
-
-def _put_rows(data: bytearray, records: bytes | bytearray) -> int:
-    """Append the columns of *records* to *data*; return how many there are."""
-    count = len(records) // _RECORD
-    for at, width in ((0, 8), (8, 24), (_FRAME, 4), (_PLACE, 4), (_LENGTH, 4), (_KIND, 1)):
-        start, end = len(data), len(data) + width * count
-        data.extend(bytes(end - start + -(end - start) % 8))
-        for place in range(width):
-            # The high byte of a number comes first in a record, and last in a column; the rest of an id stays as it is.
-            source = place if width == 24 else width - 1 - place
-            data[start + place : end : width] = records[at + source :: _RECORD]
-    return count
-
-
-def _encode_filter(prefixes: Iterable[int], bits: int) -> bytes:
-    if not bits:
-        return b""
-    shift = 64 - (bits.bit_length() - 1)
-    table = bytearray(bits // 8)
-    for prefix in prefixes:
-        bit = prefix >> shift
-        table[bit >> 3] |= 1 << (bit & 7)
-    return bytes(table)
-
-
-def build_segment(packs: Iterable[SealedPack]) -> bytes:
-    """Return the bytes of a segment of everything in *packs*."""
-    names: list[str] = []
-    frames: list[_FrameRow] = []
-    rows = _Rows()
-    for pack in sorted(packs, key=lambda pack: pack.name):
-        footer = pack.footer
-        rows.ids += pack.ids
-        rows.lengths.extend(footer.lengths)
-        rows.kinds.extend(footer.kinds)
-        index = 0
-        for record in footer.frames:
-            header = record.header
-            stop = index + header.count
-            rows.frames.extend(repeat(len(frames), header.count))
-            rows.places.extend(accumulate(footer.lengths[index : stop - 1], initial=0) if header.count else ())
-            index = stop
-            frames.append((len(names), record.offset, header.stored_length, header.raw_length, header.codec))
-        names.append(pack.name)
-    return _encode(names, frames, rows)
-
-
-def merge_segments(segments: Sequence["Segment"]) -> bytes:
-    """Return the bytes of one segment that holds what *segments* hold.
-
-    It is what `build_segment` would make of their packs, however they were merged before, in any order.
-
-    Raises:
-        MalformedSegmentError: One is damaged; its faults must not live on under a new name.
-    """
-    for segment in segments:
-        segment.verify()
-    names = sorted({name for segment in segments for name in segment.packs})
-    ordinal = {name: index for index, name in enumerate(names)}
-    renumbered = [
-        [(ordinal[segment.pack_at(row[0])], row[1], row[2], row[3], row[4]) for row in segment.frame_rows()]
-        for segment in segments
-    ]
-    frames = sorted(set(chain.from_iterable(renumbered)))
-    number = {frame: index for index, frame in enumerate(frames)}
-    rows = _Rows()
-    for segment, its_frames in zip(segments, renumbered, strict=True):
-        segment.copy_rows(rows, [number[frame] for frame in its_frames])
-    return _encode(names, frames, rows)
+def encode_header(packs: int, frames: int, objects: int, bits: int) -> bytes:
+    """Return the header of a segment of so many *packs*, *frames* and *objects*, and *bits* of its filter."""
+    return _HEADER.pack(_MAGIC, 1, 0, packs, frames, 0, objects, bits, _ZEROS)
 
 
 class Segment:
-    """A segment, read in place. Safe to use from several threads."""
+    """A segment, read in place; one that was made only to be merged has no filter. Safe to use from several threads."""
 
-    def __init__(self, name: str, data: Buffer) -> None:
+    def __init__(self, name: str, data: Buffer, *, has_filter: bool = True) -> None:
         self.name = name
         view = memoryview(data)
         if len(view) < _HEADER.size:
@@ -249,6 +105,7 @@ class Segment:
         if magic != _MAGIC or version != 1 or zero or zero2 or zeros != _ZEROS:
             raise MalformedSegmentError(name, "unknown header")
         self._view = view
+        self._mapped = data if isinstance(data, mmap.mmap) else None
         self._count: int = objects
         position = _HEADER.size
 
@@ -260,20 +117,19 @@ class Segment:
                 raise MalformedSegmentError(name, "cut short")
             return column
 
-        self._prefix_bytes = take(8 * objects)
-        self._prefixes = _column(self._prefix_bytes, "Q")
+        self._prefixes = _column(take(8 * objects), "Q")
         self._rest = take(24 * objects)
         self._frame_column = take(4 * objects)
         self._frames = _column(self._frame_column, "I")
         self._places, self._lengths = (_column(take(4 * objects), "I") for _ in range(2))
         self._kinds = take(objects)
-        self._frame_columns = [_column(take(4 * frames), "I") for _ in range(4)]
-        self._codecs = take(frames)
+        self.frame_columns: Final = [_column(take(4 * frames), "I") for _ in range(4)]
+        self.codecs: Final = take(frames)
         hashes = bytes(take(32 * packs))
         generations = _column(take(8 * packs), "Q")
         self.packs = [pack_name(hashes[32 * i : 32 * i + 32], generations[i]) for i in range(packs)]
         self._filter = take(bits // 8)
-        if position != len(view) or bits != _filter_bits(objects):
+        if position != len(view) or bits != has_filter * filter_bits(objects):
             raise MalformedSegmentError(name, "another length than it says")
         self._shift = 64 - (bits.bit_length() - 1)
 
@@ -291,8 +147,22 @@ class Segment:
         Raises:
             MalformedSegmentError: They differ.
         """
-        if blake3(self._view).hexdigest() != self.name.split(".")[0]:
+        hasher = blake3()
+        for piece in self.pieces():
+            hasher.update(piece)
+        if hasher.hexdigest() != self.name.split(".")[0]:
             raise MalformedSegmentError(self.name, "its bytes do not match its name")
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield all its bytes, of which few are in memory at a time."""
+        for start in range(0, len(self._view), _PIECE):
+            yield self._view[start : start + _PIECE]
+            self.forget()
+
+    def forget(self) -> None:
+        """Let the system have the memory in which it is mapped: who reads all of it once needs none of it twice."""
+        if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def find(self, object_id: bytes) -> int:
         """Return the row of *object_id*, or -1."""
@@ -339,7 +209,7 @@ class Segment:
     def location(self, row: int) -> Location:
         """Return what *row* says."""
         frame = self._frames[row]
-        packs, offsets, stored, raw = self._frame_columns
+        packs, offsets, stored, raw = self.frame_columns
         try:
             return Location(
                 self.packs[packs[frame]],
@@ -349,7 +219,7 @@ class Segment:
                 self._kinds[row],
                 stored[frame],
                 raw[frame],
-                self._codecs[frame],
+                self.codecs[frame],
             )
         except IndexError:
             raise MalformedSegmentError(self.name, "a row points nowhere") from None
@@ -357,7 +227,7 @@ class Segment:
     def pack_of(self, row: int) -> str:
         """Return the name of the pack that *row* points into."""
         try:
-            return self.packs[self._frame_columns[0][self._frames[row]]]
+            return self.packs[self.frame_columns[0][self._frames[row]]]
         except IndexError:
             raise MalformedSegmentError(self.name, "a row points nowhere") from None
 
@@ -374,7 +244,7 @@ class Segment:
     @property
     def frame_count(self) -> int:
         """The number of frames that rows point into."""
-        return len(self._codecs)
+        return len(self.codecs)
 
     def frame_numbers(self) -> Sequence[int]:
         """Return the column of what `frame_of` tells of each row: a call for each takes longer than its use."""
@@ -432,26 +302,24 @@ class Segment:
         for row in range(self._count):
             yield self._id(row), self._kinds[row]
 
-    def copy_rows(self, rows: _Rows, frames: Sequence[int]) -> None:
-        """Append what is here to *rows*, with the frames renumbered by *frames*."""
-        ids = bytearray(ID_LENGTH * self._count)
-        prefixes, rest = bytes(self._prefix_bytes), bytes(self._rest)
-        for place in range(8):
-            ids[7 - place :: ID_LENGTH] = prefixes[place::8]
-        for place in range(24):
-            ids[8 + place :: ID_LENGTH] = rest[place::24]
-        rows.ids += ids
-        try:
-            rows.frames.extend(map(frames.__getitem__, self._frames))
-        except IndexError:
-            raise MalformedSegmentError(self.name, "a row points nowhere") from None
-        rows.places.extend(self._places)
-        rows.lengths.extend(self._lengths)
-        rows.kinds.extend(self._kinds)
+    def row_from(self, prefix: int) -> int:
+        """Return the first row whose id does not begin with less than *prefix*, its first 8 bytes as a number."""
+        return bisect_left(self._prefixes, prefix)
 
-    def frame_rows(self) -> Iterator[_FrameRow]:
-        """Yield (pack ordinal, offset, stored length, raw length, codec) of each frame."""
-        yield from zip(*self._frame_columns, self._codecs, strict=True)
+    def columns(self, rows: slice) -> Columns:
+        """Return what the columns say of *rows*."""
+        return Columns(
+            self._prefixes[rows],
+            self._rest[24 * rows.start : 24 * rows.stop],
+            self._frames[rows],
+            self._places[rows],
+            self._lengths[rows],
+            self._kinds[rows],
+        )
+
+    def frame_rows(self, first: int = 0) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield (pack ordinal, offset, stored length, raw length, codec) of each frame from *first* on."""
+        yield from zip(*(column[first:] for column in self.frame_columns), self.codecs[first:], strict=True)
 
 
 def _column(data: memoryview, code: str) -> "memoryview[int] | array[int]":

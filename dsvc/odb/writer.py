@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from blake3 import blake3
 
 from dsvc.errors import InvalidInputError, StorageError
 from dsvc.model.ids import Kind, ObjectId, hash_object
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.frame import FrameHeader
 from dsvc.odb.pack import PackWriter, SealedPack, pack_key
-from dsvc.odb.segment import Segment, build_segment, merge_segments, segment_key
+from dsvc.odb.segment import Segment, segment_key
+from dsvc.odb.segment_writer import SegmentBuilder, merge_segments
 from dsvc.storage.backend import Backend, LocalFiles
 
 __all__ = [
@@ -175,8 +175,7 @@ class DatabaseWriter:
             raise InvalidInputError(message)
         self._files = backend
         self._generation = generation
-        self._maker = PackMaker(self._files.temporary, generation)
-        self._adopted: list[SealedPack] = []
+        self._reset()
 
     def write(self, kind: int, data: Buffer) -> ObjectId:
         """Store an object unless it is there, and return its id.
@@ -188,6 +187,7 @@ class DatabaseWriter:
         if not self._maker.holds(kind, object_id) and object_id not in self._database:
             try:
                 self._maker.add(kind, object_id, data)
+                self.take(self._maker.take_sealed())
             except StorageError:
                 self.discard()
                 raise
@@ -195,7 +195,9 @@ class DatabaseWriter:
 
     def take(self, packs: Iterable[SealedPack]) -> None:
         """Count packs that were sealed elsewhere among what is written here."""
-        self._adopted.extend(packs)
+        for pack in packs:
+            self._paths.append((pack.path, pack.name))
+            self._index.add(pack)
 
     def seal(self) -> Sealed:
         """Make all that was written durable, and readable through the database.
@@ -206,12 +208,11 @@ class DatabaseWriter:
             StorageError: The disk failed; all that was not sealed is given up.
         """
         try:
-            self._adopted += self._maker.finish()
+            self.take(self._maker.finish())
             # Two workers may have made the same pack: one takes the place of the other.
-            for pack in self._adopted:
-                self._files.adopt(pack.path, pack_key(pack.name))
-            packs = list({pack.name: pack for pack in self._adopted}.values())
-            sealed = make_index(self._database, packs, generation=self._generation)
+            for path, name in self._paths:
+                self._files.adopt(path, pack_key(name))
+            sealed = make_index(self._database, self._index)
             store_index(self._database, self._backend, sealed)
         except StorageError:
             self.discard()
@@ -221,37 +222,34 @@ class DatabaseWriter:
 
     def _reset(self) -> None:
         self._maker = PackMaker(self._files.temporary, self._generation)
-        self._adopted = []
+        self._index = SegmentBuilder(self._generation, self._files.temporary().parent)
+        self._paths: list[tuple[Path, str]] = []
 
     def discard(self) -> None:
         """Give up: remove the files of what was not sealed."""
         self._maker.discard()
-        for pack in self._adopted:
-            pack.path.unlink(missing_ok=True)
+        for path, _ in self._paths:
+            path.unlink(missing_ok=True)
 
 
-def make_index(database: ObjectDatabase, packs: Sequence[SealedPack], *, generation: int) -> Sealed:
-    """Return an index segment of *packs*, still to be stored; if there are none, nothing.
+def make_index(database: ObjectDatabase, index: SegmentBuilder) -> Sealed:
+    """Return an index segment of all packs in *index*, still to be stored; if there are none, nothing.
 
     It is merged with those of the *database* that have become too small to stand alone.
     """
-    if not packs:
+    if not index.packs:
         return Sealed()
-
-    def name(data: bytes) -> Segment:
-        return Segment(f"{blake3(data).hexdigest()}.{generation}", data)
-
-    segment = name(build_segment(packs))
+    segment = index.finish()
     replaces = [old for old in plan_merge([*database.segments, segment]) if old is not segment]
-    merged = name(merge_segments([*replaces, segment])) if replaces else None
+    merged = merge_segments([*replaces, segment], index.generation, index.folder) if replaces else None
     return Sealed(
-        packs=[pack.name for pack in packs],
+        packs=index.packs,
         segment=segment,
         merged=merged,
         replaces=[old.name for old in replaces],
-        objects=sum(len(pack.footer.kinds) for pack in packs),
-        stored=sum(pack.length for pack in packs),
-        raw=sum(pack.raw_length for pack in packs),
+        objects=index.objects,
+        stored=index.stored,
+        raw=index.raw,
     )
 
 
@@ -265,7 +263,12 @@ def store_index(database: ObjectDatabase, backend: Backend, sealed: Sealed) -> N
 
 def store_segment(backend: Backend, segment: Segment) -> None:
     """Make *segment* durable."""
-    backend.write(segment_key(segment.name), segment.data)
+    key = segment_key(segment.name)
+    if isinstance(backend, LocalFiles):
+        backend.write_pieces(key, segment.pieces())
+    else:
+        backend.write(key, segment.data)
+        segment.forget()
 
 
 def plan_merge(segments: Iterable[Segment]) -> list[Segment]:

@@ -5,7 +5,7 @@ backend serves every layer above, and one contract tests them all.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ __all__ = [
     "LocalFiles",
     "Metered",
     "ReadableFiles",
+    "Streaming",
     "UnknownOutcomeError",
     "check_key",
     "check_prefix",
@@ -145,11 +146,26 @@ class ReadableFiles(Protocol):
 
 
 @runtime_checkable
+class Streaming(Protocol):
+    """The power of a backend to give a value whose length nobody knows without ever having all of it in memory."""
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Yield the value of *key* in pieces of some MiB: a small one takes a single request.
+
+        Raises:
+            KeyNotFoundError: Nothing is there.
+        """
+
+
+@runtime_checkable
 class LocalFiles(Protocol):
     """The power of a backend whose values are files of this machine."""
 
     def path(self, key: str) -> Path:
         """Return the file that holds, or would hold, the value of *key*."""
+
+    def write_pieces(self, key: str, pieces: Iterable[Buffer]) -> None:
+        """Store *pieces*, one after another, as *key*, as `write` would; if they end in an error, nothing happens."""
 
     def temporary(self) -> Path:
         """Return a new name in the same filesystem for a file that `adopt` will take."""

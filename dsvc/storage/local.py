@@ -7,7 +7,7 @@ then linked (create) or renamed (write) into place, and the folder is synced aft
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -169,13 +169,16 @@ class LocalBackend:
 
     def write(self, key: str, value: Buffer) -> None:
         """Store *value* as *key*, durably."""
-        path = self.path(key)
-        self.adopt(self._write_temporary(path, value), key)
+        self.write_pieces(key, [value])
+
+    def write_pieces(self, key: str, pieces: Iterable[Buffer]) -> None:
+        """Store *pieces*, one after another, as *key*, durably."""
+        self.adopt(self._write_temporary(self.path(key), pieces), key)
 
     def create(self, key: str, value: Buffer) -> None:
         """Store *value* as *key* only if nothing is there, durably."""
         path = self.path(key)
-        temporary = self._write_temporary(path, value)
+        temporary = self._write_temporary(path, [value])
         # fdatasync, link, fsync of the folder: a crash leaves nothing or all, and of two writers one wins.
         try:
             self._in_folder(path.parent, lambda: os.link(temporary, path))
@@ -212,8 +215,8 @@ class LocalBackend:
             make_folder(folder)
             place()
 
-    def _write_temporary(self, path: Path, value: Buffer) -> Path:
-        """Write *value* to a new synced file, to become *path*, and return its name."""
+    def _write_temporary(self, path: Path, pieces: Iterable[Buffer]) -> Path:
+        """Write *pieces* to a new synced file, to become *path*, and return its name."""
         temporary = self.temporary()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
@@ -223,15 +226,18 @@ class LocalBackend:
                 make_folder(self._temporary)
                 descriptor = os.open(temporary, flags, 0o444)
             try:
-                view = memoryview(value).cast("B")
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                for piece in pieces:
+                    view = memoryview(piece).cast("B")
+                    while view:
+                        view = view[os.write(descriptor, view) :]
                 sync_file(descriptor)
             finally:
                 os.close(descriptor)
-        except OSError as error:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
-            raise storage_error(error, f"write {path}") from error
+            if isinstance(error, OSError):
+                raise storage_error(error, f"write {path}") from error
+            raise
         return temporary
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
@@ -269,9 +275,9 @@ class LocalBackend:
 class ReadOnlyFolder(LocalBackend):
     """A folder in which nothing is changed, because its owner says so."""
 
-    def write(self, key: str, value: Buffer) -> None:
+    def write_pieces(self, key: str, pieces: Iterable[Buffer]) -> None:
         """Refuse."""
-        del key, value
+        del key, pieces
         raise ReadOnlyRemoteError(str(self.root))
 
     def create(self, key: str, value: Buffer) -> None:

@@ -4,12 +4,15 @@ Only values that never change are kept, so nothing in the copy is ever out of da
 lost or incomplete costs time and nothing else.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from dsvc.storage.backend import Backend, KeyNotFoundError, Metered, interrupt
+from blake3 import blake3
+
+from dsvc.errors import CorruptionError
+from dsvc.storage.backend import Backend, KeyNotFoundError, Metered, Streaming, interrupt
 from dsvc.storage.local import LocalBackend
 
 __all__ = ["MirroredBackend"]
@@ -22,8 +25,8 @@ _AT_ONCE: Final = 8
 class MirroredBackend:
     """*origin*, with a *copy* of values that never change: those whose keys it *keeps*, and those it was told to fetch.
 
-    *check* raises for a value that is not what it was. What is written goes to the origin first, and a key is in the
-    copy only once its value is whole.
+    *digest* returns the BLAKE3 that a value must have, in hex, or None if nobody knows: what is damaged is not kept.
+    What is written goes to the origin first, and a key is in the copy only once its value is whole.
     """
 
     def __init__(
@@ -31,19 +34,33 @@ class MirroredBackend:
         origin: Backend,
         copy: LocalBackend,
         keeps: Callable[[str], bool],
-        check: Callable[[str, bytes], None] = lambda _key, _value: None,
+        digest: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self.origin: Final = origin
         self.copy: Final = copy
         self._keeps = keeps
-        self._check = check
+        self._digest = digest
 
     def _kept(self, key: str) -> bytes | None:
         return self.copy.read_many([key])[0] if self._keeps(key) else None
 
-    def _keep(self, key: str, value: Buffer) -> None:
-        self._check(key, bytes(value))
-        self.copy.write(key, value)
+    def _keep(self, key: str, pieces: Iterable[Buffer]) -> None:
+        self.copy.write_pieces(key, self._checked(key, pieces))
+
+    def _checked(self, key: str, pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+        """Yield *pieces*.
+
+        Raises:
+            CorruptionError: In the end: they are not what they were.
+        """
+        expected, hasher = self._digest(key), blake3()
+        for piece in pieces:
+            if expected is not None:
+                hasher.update(piece)
+            yield piece
+        if expected is not None and hasher.hexdigest() != expected:
+            message = f"{key} is damaged"
+            raise CorruptionError(message)
 
     def file(self, key: str) -> Path:
         """Return a file that holds the value of *key*, which never changes.
@@ -53,7 +70,8 @@ class MirroredBackend:
         """
         path = self.copy.path(key)
         if not path.is_file():
-            self._keep(key, self.origin.read(key))
+            origin = self.origin
+            self._keep(key, origin.pieces(key) if isinstance(origin, Streaming) else [origin.read(key)])
         return path
 
     def fetch(self, keys: Sequence[str]) -> None:
@@ -78,7 +96,7 @@ class MirroredBackend:
         if value is None:
             value = self.origin.read(key)
             if self._keeps(key):
-                self._keep(key, value)
+                self._keep(key, [value])
         return value
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -88,7 +106,7 @@ class MirroredBackend:
         for key, value in zip(missing, self.origin.read_many(missing) if missing else (), strict=True):
             found[key] = value
             if value is not None and self._keeps(key):
-                self._keep(key, value)
+                self._keep(key, [value])
         return [found[key] for key in keys]
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -106,7 +124,7 @@ class MirroredBackend:
         """Store *value* as *key*, durably."""
         self.origin.write(key, value)
         if self._keeps(key):
-            self._keep(key, value)
+            self._keep(key, [value])
 
     def create(self, key: str, value: Buffer) -> None:
         """Store *value* as *key* only if nothing is there, durably."""

@@ -40,6 +40,8 @@ Result = TypeVar("Result")
 
 # Who has pressed Ctrl-C waits so many seconds more, at most, for what is said at the end.
 _FAREWELL: Final = 0.5
+# Nearly all values are smaller, and take one request.
+_PIECE: Final = 16 * 1024 * 1024
 # Requests in flight, of all threads together. More does not make a bucket faster, and each takes a connection.
 CONCURRENCY: Final = 32
 # A create is not idempotent: only what surely did not happen is tried again here. The log does the rest. (aiohttp
@@ -132,6 +134,14 @@ class ObjectStore:
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of *key* in each range of (offset, length)."""
         return self._run(self._read_ranges(check_key(key), ranges))
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Yield the value of *key* in pieces."""
+        start, more = 0, True
+        while more:
+            piece = self._run(self._read_piece(check_key(key), start))
+            start, more = start + len(piece), len(piece) == _PIECE
+            yield piece
 
     def size(self, key: str) -> int:
         """Return the length of the value of *key*."""
@@ -256,6 +266,21 @@ class ObjectStore:
             await self._down.take(len(value))
         if length is not None and len(value) != length:
             raise _short(key)
+        return value
+
+    async def _read_piece(self, key: str, start: int) -> bytes:
+        """Return what is from *start* on, at most so much as a piece is."""
+        try:
+            value = await self._retrying(lambda: self._driver.get(self._name(key), start, _PIECE))
+        except FaultError as failure:
+            if failure.fault.kind is FaultKind.RANGE:
+                # The last one was full, or there is none.
+                return b""
+            if failure.fault.kind is FaultKind.ABSENT:
+                raise KeyNotFoundError(key) from None
+            raise failure.fault.error from failure
+        if self._down is not None:
+            await self._down.take(len(value))
         return value
 
     async def _read_or_none(self, key: str) -> bytes | None:
