@@ -138,6 +138,9 @@ class _Promised:
         first = next(missing, None)
         return [] if first is None else self.promise.bring(chain([first], missing), progress)
 
+    def unpromised(self, object_ids: Iterable[bytes]) -> list[bytes]:
+        return self.promise.unpromised(object_ids)
+
     def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | bytearray | memoryview]]:
         return self.promise.stream(kind, object_ids)
 

@@ -25,6 +25,7 @@ from dsvc.storage.settings import read_settings
 from dsvc.transport.address import folder_of, open_backend, redact, resolve_address
 from dsvc.transport.bundle import check_whole
 from dsvc.transport.clone import Cloned, choose_head, clone
+from dsvc.transport.lacking import clone_of
 from dsvc.transport.offer import Into
 from dsvc.transport.remote import Remote, check_remote_name, find_remote
 from dsvc.worktree.sparse_set import EVERYTHING, SparseSet, sparse_set, write_sparse_set
@@ -141,6 +142,7 @@ def command(
     data = data or isinstance(source.backend, BundleBackend)
     control = root / ".dsvc" if into is Into.TRACKING else root
     _check_free(root, control, full)
+    clone_there = None if data else clone_of(there.backend)
     console.say(f"Cloning into {quote_path(os.fsencode(os.path.relpath(root)))}...")
     own: dict[str, Value] = {} if data and depth is None else {f"remote.{origin}.promisor": True}
     if depth is not None:
@@ -168,6 +170,8 @@ def command(
         raise
     if part and not no_checkout:
         warn_of_nothing(worktree.staged_tree(worktree.store.state()), part.named)
+    if clone_there is not None:
+        console.warn(f"{source.name} is itself {clone_there}: what it lacks cannot be had from it")
     _set_upstream(worktree, origin, cloned)
     (worktree.control / _MARK).unlink(missing_ok=True)
     _report(cloned)

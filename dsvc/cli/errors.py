@@ -36,6 +36,7 @@ _EXIT_CODES: Final = {
     # Names that people give are resolved before; what is missing then, the store has lost.
     "ObjectNotFoundError": _DAMAGED,
     "KeyNotFoundError": _DAMAGED,
+    "LackingRemoteError": _NOT_FOUND,
     "ConflictError": 5,
     "AlreadyExistsError": 5,
     "BusyError": 6,
@@ -89,6 +90,7 @@ _HINTS: Final[dict[str, str]] = {
     "KeyNotFoundError": _FSCK,
     "ContentElsewhereError": "`dsvc cat` reads what a link leads to, and `dsvc link vendor` brings it in",
     "FolderUrlError": "to link to all below it, use `--recursive`",
+    "LackingRemoteError": "run `dsvc fetch --unshallow --data` there, or get it from where that is a clone of",
     "LinkChangedError": "to take what is there now, run `dsvc link update PATH`; `dsvc link check` tells all of them",
     "LinkGoneError": "to do without it, run `dsvc rm PATH`; `dsvc link check` tells what else is gone",
     "LinkNotAllowedError": "if you trust it, use `--links`; or set `links.allow` to patterns of URLs that may be "

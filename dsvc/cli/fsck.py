@@ -24,6 +24,7 @@ from dsvc.storage.backend import Backend
 from dsvc.storage.bundle import BundleBackend
 from dsvc.storage.local import LocalBackend
 from dsvc.transport.address import open_backend, redact
+from dsvc.transport.lacking import clone_of
 from dsvc.transport.remote import find_remote
 from dsvc.worktree.worktree import Worktree
 
@@ -191,13 +192,16 @@ def _repository_of(backend: Backend) -> Worktree | None:
 
 def _promised(store: Store) -> Promised:
     """Return where data may be that *store* lacks."""
-    databases, unreachable = [], []
+    databases, unreachable, lacking = [], [], {}
     for remote in promisor_remotes(store.promisor):
         try:
             databases.append(remote.database)
         except OutOfReachError:
             unreachable.append(remote.remote.name)
-    return Promised(databases, unreachable)
+        clone = clone_of(remote.remote.origin)
+        if clone is not None:
+            lacking[remote.remote.name] = clone
+    return Promised(databases, unreachable, lacking)
 
 
 def _print(report: Report, *, where: str | None, full: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from dsvc.datasets.source import NotAsked, UnknownOfflineError, Version, version_of
+from dsvc.datasets.source import UnknownOfflineError, Version, offline_promisor, version_of
 from dsvc.datasets.user_cache import UserCache, remove_folder
 from dsvc.history.needs import bring_files
 from dsvc.history.revisions import resolve
@@ -169,6 +169,8 @@ class RemoteSource:
     def bring(self, entries: Sequence[Entry], coming: str, progress: Progress) -> StoredObjects:
         """Let the data of *entries* be in a folder: that of the store, or one that goes when it is released."""
         if self._is_near:
+            # Of a lazy clone, it may not be all there.
+            bring_files(self._store.objects, entries, progress)
             return stored_objects(self._store)
         store = self._incoming.get(coming)
         if store is None:
@@ -176,7 +178,7 @@ class RemoteSource:
             # Lists of chunks are metadata, and are in the clone.
             store.objects.nearer = self._store.objects
             if self._offline:
-                store.promise(NotAsked(store.objects, self.label))
+                store.promise(offline_promisor(store.objects, self.label))
             else:
                 store.promise(Promise(store, [self._remote]))
         bring_files(store.objects, entries, progress)

@@ -3,7 +3,7 @@
 Stores that are elsewhere are in `remote_source`, which knows all of transport.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,12 +18,13 @@ from dsvc.model.ids import ObjectId
 from dsvc.model.tree import Entry
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.objects import OutOfReachError
-from dsvc.progress import NO_PROGRESS, Progress
+from dsvc.progress import Progress
+from dsvc.transport.lacking import NotAsked
 from dsvc.worktree.head import read_head
 from dsvc.worktree.materialise import StoredObjects, stored_objects
 from dsvc.worktree.worktree import Worktree
 
-__all__ = ["NotAsked", "RepositorySource", "Source", "UnknownOfflineError", "Version", "version_of"]
+__all__ = ["RepositorySource", "Source", "UnknownOfflineError", "Version", "offline_promisor", "version_of"]
 
 
 class UnknownOfflineError(StorageError):
@@ -94,38 +95,9 @@ class Source(Protocol):
         """Let what was brought as *coming* go."""
 
 
-class NotAsked:
-    """The promisor that says no, of a store that has *objects*."""
-
-    def __init__(self, objects: ObjectDatabase, remote: str) -> None:
-        self._objects = objects
-        self._remote = remote
-
-    def bring(self, object_ids: Iterable[bytes], progress: Progress = NO_PROGRESS) -> list[bytes]:
-        """Do nothing, if all of *object_ids* are here.
-
-        Raises:
-            OutOfReachError: One is not.
-        """
-        del progress
-        for object_id in object_ids:
-            if object_id not in self._objects:
-                self._refuse(object_id)
-        return []
-
-    def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | bytearray | memoryview]]:
-        """Refuse.
-
-        Raises:
-            OutOfReachError: As it is called only for what is not here.
-        """
-        del kind
-        self._refuse(object_ids[0])
-        return iter(())
-
-    def _refuse(self, object_id: bytes) -> None:
-        what = f"object {object_id.hex()}"
-        raise OutOfReachError(what, self._remote, "nobody is to be asked")
+def offline_promisor(objects: ObjectDatabase, remote: str) -> NotAsked:
+    """Return the promisor of a store that has *objects*, where *remote*, who has promised more, is not to be asked."""
+    return NotAsked(objects, OutOfReachError("an object", remote, "nobody is to be asked"))
 
 
 class RepositorySource:
@@ -139,7 +111,7 @@ class RepositorySource:
         self.place = str(worktree.root)
         store = worktree.store
         if offline and store.promisor is not None:
-            store.promise(NotAsked(store.objects, "a remote"))
+            store.promise(offline_promisor(store.objects, "a remote"))
 
     @property
     def is_lazy(self) -> bool:

@@ -92,7 +92,7 @@ def _brought(objects: ObjectReader, entry: Entry, spans: Iterator[ChunkSpan]) ->
         try:
             bring_chunks(objects, [span.chunk.id for span in ahead])
         except OutOfReachError as error:
-            raise OutOfReachError(quote_path(entry.path), error.remote, error.reason) from error
+            raise error.about(quote_path(entry.path)) from error
         for start in range(0, len(ahead), _BATCH):
             yield ahead[start : start + _BATCH]
         step = min(2 * step, _MOST_AHEAD)

@@ -111,7 +111,7 @@ def bring_files(objects: ObjectReader, entries: Sequence[Entry], progress: Progr
         lacking = [one for one in entries if _lacks(objects, one)]
         more = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
         what = f"the data of {quote_path(lacking[0].path)}{more}" if lacking else "data"
-        raise OutOfReachError(what, error.remote, error.reason) from error
+        raise error.about(what) from error
 
 
 def _lacks(objects: ObjectReader, entry: Entry) -> bool:

@@ -6,7 +6,7 @@ time, so that in many nights all of a large remote is read.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,10 +47,22 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Promised(msgspec.Struct, frozen=True):
-    """Where data may be that is not here: the *databases* of remotes, and the names of those *unreachable*."""
+    """Where data may be that is not here: the *databases* of remotes, and of others why they may have it.
+
+    Those *unreachable* cannot be asked; *lacking* says of each that is a clone of another store what it is.
+    """
 
     databases: Sequence[ObjectDatabase] = ()
     unreachable: Sequence[str] = ()
+    lacking: Mapping[str, str] = {}
+
+    @property
+    def doubt(self) -> str | None:
+        """Why what is in none of the databases may not be lost, if there is a reason."""
+        reasons = [f"{name} lacks them too: it is itself {clone}" for name, clone in self.lacking.items()]
+        if self.unreachable:
+            reasons.append(f"{', '.join(self.unreachable)} cannot be asked whether they are there")
+        return ", and ".join(reasons) or None
 
 
 NOTHING_PROMISED: Final = Promised()
@@ -186,7 +198,7 @@ def _check_versions(
     progress: Progress,
 ) -> None:
     """Walk all that refs lead to."""
-    walk = Connectivity(objects, lost, progress, promised=promised.databases, uncertain=bool(promised.unreachable))
+    walk = Connectivity(objects, lost, progress, promised=promised.databases, uncertain=promised.doubt is not None)
     progress.start("check versions")
     named: list[Root] = []
     try:
@@ -205,8 +217,7 @@ def _check_versions(
     report.commits = len(walk.commits)
     report.dangling, report.promised = walk.dangling(), walk.promised
     if walk.unknown:
-        names = ", ".join(promised.unreachable)
-        problem = f"{len(walk.unknown):,} objects are not here, and {names} cannot be asked whether they are there"
+        problem = f"{len(walk.unknown):,} objects are not here, and {promised.doubt}"
         report.findings.append(Finding(Part.OBJECT, "", problem, Severity.WARNING))
     report.lost = [] if not walk.broken else _lost_paths(walk, named)
 

@@ -5,7 +5,7 @@ remotes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 from dsvc.errors import NotFoundError, StorageError
 from dsvc.model.ids import ObjectId, hash_object
@@ -25,10 +25,16 @@ class ObjectNotFoundError(NotFoundError):
 class OutOfReachError(StorageError):
     """*what* is not here, and *remote*, which has it, cannot be reached for *reason*."""
 
+    wording: ClassVar = "cannot read {what}, which {remote} has: {reason}"
+
     def __init__(self, what: str, remote: str, reason: str) -> None:
-        super().__init__(f"cannot read {what}, which {remote} has: {reason}")
+        super().__init__(self.wording.format(what=what, remote=remote, reason=reason))
         self.remote = remote
         self.reason = reason
+
+    def about(self, what: str) -> Self:
+        """Return the same error about *what*, as who asked for it would call that."""
+        return type(self)(what, self.remote, self.reason)
 
 
 class ObjectReader(Protocol):
@@ -72,6 +78,13 @@ class Promisor(Protocol):
         Raises:
             CorruptionError: What came is not what its id says; nothing of it was stored.
             OutOfReachError: Who has promised one cannot be reached.
+        """
+
+    def unpromised(self, object_ids: Iterable[bytes]) -> list[bytes]:
+        """Return those of *object_ids* that are neither here nor promised; nothing is brought.
+
+        Raises:
+            OutOfReachError: Who may have promised one cannot be asked.
         """
 
     def stream(self, kind: int, object_ids: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | bytearray | memoryview]]:

@@ -198,13 +198,14 @@ def check_whole(backend: Backend) -> None:
 def stand_on(there: Store, here: Store) -> None:
     """Check that what *there* builds on is *here*, if it is a bundle, and let it be read from here.
 
+    What neither has may be promised: to a lazy clone, of which another one has fetched.
+
     Raises:
         PrerequisiteMissingError: It is not.
     """
     _check_prerequisites(there.backend, lambda commit: here.objects.kind_of(commit) == Kind.COMMIT)
-    if isinstance(there.backend, BundleBackend):
-        # A lazy clone has those without all of their data, and knows who has it.
-        there.objects.promisor = here.promisor
+    there.objects.nearer = here.objects
+    there.objects.promisor = here.promisor or there.promisor
 
 
 def _check_prerequisites(backend: Backend, is_here: Callable[[ObjectId], bool]) -> None:

@@ -8,19 +8,22 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from dsvc.errors import ConflictError, CorruptionError
+from dsvc.errors import ConflictError, CorruptionError, DsvcError
 from dsvc.history.datasets import later_infos
 from dsvc.history.store import CollectedError, Store
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import TAGS, short_name
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
+from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.odb.receive import PackReceiver
 from dsvc.odb.writer import Sealed
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend
 from dsvc.transport.address import has_worktree
 from dsvc.transport.bundle import stand_on
+from dsvc.transport.closure import MissingObjectError
+from dsvc.transport.lacking import LackingRemoteError, clone_of
 from dsvc.transport.metadata import bring_index, bring_metadata, drop_metadata
 from dsvc.transport.negotiate import Missing
 from dsvc.transport.offer import Into, Offer
@@ -144,7 +147,6 @@ class _Fetching(NamedTuple):
                 packs = there.backend
             else:
                 packs = bring_metadata(there, local.objects)
-            there.objects.nearer = local.objects
             tags = False if options.depth is not None and options.tags is None else options.tags
             offer = Offer(self.remote, there, state, tags=tags, force=options.force, into=options.into)
             wishes = offer.wishes(refspecs, prune=options.prune)
@@ -158,6 +160,9 @@ class _Fetching(NamedTuple):
                 updates = self._judge(state, wishes)
             else:
                 came = self._bring(state, _values(wishes) if options.complete else values_of(updates), packs)
+        except ObjectNotFoundError as error:
+            drop_metadata(there)
+            raise self._lacks(error.object_id) from error
         except CorruptionError as error:
             # What was copied of it is asked for again, should it be mended there.
             drop_metadata(there)
@@ -179,6 +184,13 @@ class _Fetching(NamedTuple):
 
         local.publish(build, came.sealed, relied=found.plan.relied)
         return _exchange(updates, came)
+
+    def _lacks(self, object_id: bytes) -> DsvcError:
+        """Return the error that the remote lacks *object_id*, which nobody has promised."""
+        clone = clone_of(self.remote.origin)
+        if clone is not None:
+            return LackingRemoteError(f"object {object_id.hex()}", self.remote.name, clone)
+        return RemoteDamagedError(self.remote.name, MissingObjectError(object_id))
 
     def _judge(self, state: State, wishes: Sequence[Wish]) -> list[RefUpdate]:
         # In a bare repository, nobody works on a branch.
@@ -206,6 +218,9 @@ class _Fetching(NamedTuple):
             data_of=options.data_of,
             bring=bring,
         )
+        promisor = there.objects.promisor
+        for object_id in promisor.unpromised(found.promised) if promisor is not None and found.promised else ():
+            raise self._lacks(object_id)
         if options.dry_run:
             return _Came(found, found.plan.stored)
         local.tidy()

@@ -29,6 +29,7 @@ from dsvc.odb.receive import PackReceiver
 from dsvc.odb.segment import Segment
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import KeyNotFoundError, LocalFiles, interrupt
+from dsvc.transport.lacking import LackingRemoteError, clone_of
 from dsvc.transport.metadata import bring_index
 from dsvc.transport.position import known_state
 from dsvc.transport.remote import NoStoreError, Remote, RemoteDamagedError
@@ -209,8 +210,30 @@ class Promise:
                 # Of several, the one that would be asked first.
                 unreachable = unreachable or error
                 missing = self._missing(missing)
+        if missing and unreachable is None:
+            unreachable = self._lacking()
         if missing and unreachable is not None:
-            raise OutOfReachError(_named(missing), unreachable.remote, unreachable.reason)
+            raise unreachable.about(_named(missing))
+        return missing
+
+    def _lacking(self) -> LackingRemoteError | None:
+        """Return the error of the first remote that is itself a clone which may lack what it has promised."""
+        clones = ((holder.remote.name, clone_of(holder.remote.origin)) for holder in self.remotes)
+        return next((LackingRemoteError(_AN_OBJECT, name, clone) for name, clone in clones if clone), None)
+
+    def unpromised(self, object_ids: Iterable[bytes]) -> list[bytes]:
+        """Return those of *object_ids* that are neither here nor in any of the remotes.
+
+        Raises:
+            OutOfReachError: One that may have them cannot be asked.
+        """
+        with self._lock:
+            missing = self._missing(object_ids)
+            for holder in self.remotes:
+                holder.expire()
+                if missing and any(object_id not in holder.database for object_id in missing):
+                    holder.refresh()
+                missing = [object_id for object_id in missing if object_id not in holder.database]
         return missing
 
     def _bring_from(self, holder: PromisorRemote, missing: list[bytes], progress: Progress) -> list[bytes]:

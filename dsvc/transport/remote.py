@@ -22,6 +22,7 @@ from dsvc.storage.local import LocalBackend, storage_error
 from dsvc.storage.mirror import MirroredBackend
 from dsvc.storage.settings import NO_SETTINGS, Settings, read_settings
 from dsvc.transport.address import CONTROL, check_address, folder_of, has_worktree, open_backend, redact
+from dsvc.transport.lacking import LackingRemoteError, NotAsked, clone_of
 from dsvc.transport.position import check_position, known_state, mirror, remember_position
 from dsvc.transport.probe import PROBE_PREFIX, is_probed, needs_probe, probe, remember_probe
 
@@ -180,6 +181,10 @@ class Remote(msgspec.Struct):
             if known is None:
                 self._check_position(log)
             self._store = Store(self.backend, self.context, log=log)
+            clone = clone_of(self.origin)
+            if clone is not None:
+                refusal = LackingRemoteError("an object", self.name, clone)
+                self._store.promise(NotAsked(self._store.objects, refusal))
         return self._store
 
     def _check_position(self, log: Log) -> None:
