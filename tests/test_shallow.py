@@ -1,6 +1,7 @@
 """Shallow clones: what is newest of a history, and the rest when somebody needs it."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,27 @@ def test_fsck_tells_promised_from_lost(clone: Path, desk: Desk) -> None:
     assert "promised: not here, and in a remote" in fsck.stderr
     desk("config", "--unset", "remote.origin.promisor", cwd=clone)
     assert "it is missing" in desk("fsck", cwd=clone, code=8).stdout
+
+
+def test_fsck_calls_nothing_dangling_that_the_rest_of_the_history_may_need(
+    clone: Path, origin: Path, desk: Desk
+) -> None:
+    # Pages of older versions come along, in the same frames as those of newer ones.
+    desk("cat", f"{desk.head('HEAD~4')}:large", cwd=clone)
+
+    assert "dangling" not in desk("fsck", cwd=clone).stderr
+    (clone / "taken-back").write_text("taken back")
+    desk("add", "-q", "taken-back", cwd=clone)
+    desk("undo", "-q", cwd=clone)
+    desk("config", "log.keep", "1", cwd=clone)
+    for number in range(2):
+        (clone / "other").write_text(f"{number}")
+        desk("add", "-q", "other", cwd=clone)
+    # That is in no remote.
+    assert re.search(r"\d objects? dangling", desk("fsck", cwd=clone).stderr)
+    origin.rename(origin.parent / "away")
+    # Of the rest of the history, nothing is known.
+    assert "dangling" not in desk("fsck", cwd=clone).stderr
 
 
 def test_new_versions_go_and_come(clone: Path, origin: Path, desk: Desk) -> None:

@@ -97,7 +97,8 @@ def command(
     night reads all of it in the end.
 
     Objects that nothing leads to are dangling. They are no damage: work that was staged and taken
-    back, or that was interrupted.
+    back, or that was interrupted. In a shallow clone, they are in no remote either: what is there as well may belong to
+    older versions.
 
     Examples:
         $ dsvc fsck

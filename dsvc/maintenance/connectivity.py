@@ -54,15 +54,19 @@ class Connectivity:
         self._reader = Commits(objects)
         self._pages = Tree(objects).prolly.pages
         self._lossy: set[bytes] = set()
+        # Whether something is promised that leads to others, as in a shallow clone.
+        self._is_cut = False
 
-    def _meet(self, object_id: bytes) -> bool:
+    def _meet(self, object_id: bytes, *, leads_on: bool = True) -> bool:
         """Note that *object_id* is needed; tell whether it is new, so that what is below it has to be looked at."""
         place = self.marks.find(object_id)
         if place is None and object_id == self._pages.empty_root:
             # It is known without being stored.
             return False
         if place is None:
-            if not self._is_promised(object_id):
+            if self._is_promised(object_id):
+                self._is_cut |= leads_on
+            else:
                 self.broken.setdefault(bytes(object_id), "it is missing")
             return False
         if not self.marks.mark(place, SEEN):
@@ -174,7 +178,7 @@ class Connectivity:
                 data.append(entry.digest)
         new = {object_id for object_id in needed if self._meet(object_id)}
         for chunk in data:
-            self._meet(chunk)
+            self._meet(chunk, leads_on=False)
         for blob in blobs:
             if blob in new:
                 self._walk_blob(blob)
@@ -204,7 +208,7 @@ class Connectivity:
             self.broken[blob_id] = str(error)
             return
         for item in blob.items:
-            if self._meet(item.id) and blob.level:
+            if self._meet(item.id, leads_on=blob.level > 0) and blob.level:
                 self._walk_blob(item.id)
         if self.broken and any(item.id in self.broken or item.id in self._lossy for item in blob.items):
             self._lossy.add(blob_id)
@@ -235,12 +239,19 @@ class Connectivity:
                 yield from self._lost_below(self._pages.load(child, page.level - 1, before), before)
 
     def dangling(self) -> int:
-        """Return how many objects nothing led to."""
+        """Return how many objects nothing led to, as far as that can be known.
+
+        Where some of the history is elsewhere, what is there as well may belong to it.
+        """
+        if self._is_cut and self.unknown:
+            return 0
+        elsewhere = self._promised if self._is_cut else []
         count = 0
         for number, segment in enumerate(self.marks.segments):
             flags = self.marks.flags[number]
             for row, _ in self.marks.live_rows(number):
                 # Of an object that is here twice, the database reads one.
-                if not flags[row] and self.marks.find(segment.id_of(row)) == (number, row):
-                    count += 1
+                if flags[row] or self.marks.find(object_id := segment.id_of(row)) != (number, row):
+                    continue
+                count += all(marks.find(object_id) is None for marks in elsewhere)
         return count
