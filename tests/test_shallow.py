@@ -155,6 +155,51 @@ def test_a_fetch_deepens_and_at_last_has_everything(clone: Path, origin: Path, d
     desk("fsck", cwd=clone)
 
 
+def test_an_unshallow_completes_all_that_refs_here_lead_to(origin: Path, desk: Desk) -> None:
+    desk("switch", "-q", "-c", "gone", "HEAD~1")
+    desk.commit({b"gone": b"gone"}, "gone")
+    desk("push", "-q", "origin", "gone")
+    desk("clone", "-q", "--depth", "1", origin, "clone", cwd=desk.folder)
+    clone = desk.folder / "clone"
+    desk("branch", "mine", "origin/gone", cwd=clone)
+    desk("switch", "-q", "mine", cwd=clone)
+    (clone / "new").write_text("new")
+    desk("add", "-q", "new", cwd=clone)
+    desk("commit", "-q", "-m", "mine", cwd=clone)
+    desk("push", "-q", "origin", ":gone")
+
+    desk("fetch", "-q", "--unshallow", cwd=clone)
+
+    assert desk("tag", cwd=clone).lines == ["v1", "v4"]
+    desk("fetch", "-q", "--data", cwd=clone)
+    origin.rename(origin.parent / "away")
+    desk("config", "--unset", "remote.origin.promisor", cwd=clone)
+    desk("fsck", cwd=clone)
+    older = ["gone", *(f"version {number}" for number in (3, 2, 1, 0))]
+    assert subjects(clone, desk, "mine") == ["mine", *older]
+    assert subjects(clone, desk, "origin/gone") == older
+
+
+def test_an_unshallow_leaves_what_another_remote_has(origin: Path, desk: Desk) -> None:
+    desk("clone", "-q", "--depth", "1", origin, "clone", cwd=desk.folder)
+    clone = desk.folder / "clone"
+    desk("init", "-q", "other", cwd=desk.folder)
+    other = desk.folder / "other"
+    for number in range(3):
+        (other / "file").write_text(f"{number}")
+        desk("add", "-q", "file", cwd=other)
+        desk("commit", "-q", "-m", f"other {number}", cwd=other)
+    desk("remote", "add", "other", other, cwd=clone)
+    desk("config", "remote.other.promisor", "true", cwd=clone)
+    desk("fetch", "-q", "--depth", "1", "other", cwd=clone)
+    other.rename(desk.folder / "away")
+
+    desk("fetch", "-q", "--unshallow", "origin", cwd=clone)
+
+    assert subjects(clone, desk)[-1] == "version 0"
+    assert subjects(clone, desk, "other/main") == ["other 2"]
+
+
 def test_a_push_elsewhere_takes_the_whole_history_along(clone: Path, origin: Path, desk: Desk) -> None:
     desk("remote", "add", "second", "../second", cwd=clone)
 

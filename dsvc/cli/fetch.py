@@ -89,7 +89,8 @@ def command(
     In a lazy clone (see dsvc-concepts(7)), versions come without data, which is read when it is needed.
 
     In a shallow clone, of `dsvc clone --depth`, only newer versions come than there are; with `--depth`, the newest of
-    each branch, and with `--unshallow` all.
+    each branch, and with `--unshallow` all: those of its branches with their tags, and all that it has of the history
+    of any branch or tag here.
 
     With `--data`, all data comes too, also that of versions that are here already. `dsvc fetch --data` *REVISION*
     fetches no versions, and brings the data of one that is here, or of some *PATH*s in it: for a journey, say.

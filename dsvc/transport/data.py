@@ -13,7 +13,20 @@ from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.transport.closure import peel
 
-__all__ = ["bring_all"]
+__all__ = ["bring_all", "history_here"]
+
+
+def history_here(local: Store, state: State) -> set[ObjectId]:
+    """Return the versions that branches and tags of *state* lead to, and that are here, and those right before them."""
+    commits = commits_here(local.objects)
+    ends = [end for end in _ends(local, state) if local.objects.kind_of(end) == Kind.COMMIT]
+    return {*ancestors(commits, ends), *commits.cut}
+
+
+def _ends(local: Store, state: State) -> list[ObjectId]:
+    """Return what branches and tags of *state*, those of remotes too, lead to."""
+    tips = [ref.value for name, ref in state.refs.items() if name.startswith((HEADS, TAGS, REMOTES))]
+    return [peel(local.objects, ObjectId.from_hex(tip))[1] for tip in dict.fromkeys(tips)]
 
 
 def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> None:
@@ -27,8 +40,7 @@ def bring_all(local: Store, state: State, progress: Progress = NO_PROGRESS) -> N
     objects = local.objects
     if objects.promisor is None:
         return
-    tips = [ref.value for name, ref in state.refs.items() if name.startswith((HEADS, TAGS, REMOTES))]
-    ends = [peel(objects, ObjectId.from_hex(tip))[1] for tip in dict.fromkeys(tips)]
+    ends = _ends(local, state)
     roots = [end for end in ends if objects.kind_of(end) == Kind.PAGE]
     commits = commits_here(objects)
     versions = ancestors(commits, [end for end in ends if objects.kind_of(end) == Kind.COMMIT])

@@ -23,6 +23,7 @@ from dsvc.storage.backend import Backend
 from dsvc.transport.address import has_worktree
 from dsvc.transport.bundle import stand_on
 from dsvc.transport.closure import MissingObjectError
+from dsvc.transport.data import history_here
 from dsvc.transport.lacking import LackingRemoteError, clone_of
 from dsvc.transport.metadata import bring_index, bring_metadata, drop_metadata
 from dsvc.transport.negotiate import Missing
@@ -61,7 +62,8 @@ class FetchOptions(msgspec.Struct, frozen=True):
     branches come.
 
     *shallow* brings no more of the history than it must, and with *depth* only so many versions before each tip: the
-    rest stays there, promised. *complete* brings all of it, whatever is here already.
+    rest stays there, promised. *complete* brings all of it, whatever is here already, and of the history of what refs
+    here lead to all that is there.
 
     A remote that *stands_in* for the one that it is called as may be behind that: refs only come, or move forward.
     """
@@ -148,7 +150,15 @@ class _Fetching(NamedTuple):
             else:
                 packs = bring_metadata(there, local.objects)
             tags = False if options.depth is not None and options.tags is None else options.tags
-            offer = Offer(self.remote, there, state, tags=tags, force=options.force, into=options.into)
+            offer = Offer(
+                self.remote,
+                there,
+                state,
+                tags=tags,
+                force=options.force,
+                into=options.into,
+                complete=options.complete,
+            )
             wishes = offer.wishes(refspecs, prune=options.prune)
             updates = self._judge(state, wishes)
             if options.stands_in:
@@ -159,7 +169,8 @@ class _Fetching(NamedTuple):
                 came = self._bring_newest(state, offer, wishes)
                 updates = self._judge(state, wishes)
             else:
-                came = self._bring(state, _values(wishes) if options.complete else values_of(updates), packs)
+                tips = self._all_tips(there, state, wishes) if options.complete else values_of(updates)
+                came = self._bring(state, tips, packs)
         except ObjectNotFoundError as error:
             drop_metadata(there)
             raise self._lacks(error.object_id) from error
@@ -196,6 +207,11 @@ class _Fetching(NamedTuple):
         # In a bare repository, nobody works on a branch.
         worked_on = read_session(state).branch if has_worktree(self.local.backend, "") else None
         return judge(self.remote.open().objects, state, wishes, worked_on=worked_on)
+
+    def _all_tips(self, there: Store, state: State, wishes: Sequence[Wish]) -> list[ObjectId]:
+        """Return what *wishes* lead to, and of the history of all that refs here lead to what is *there*."""
+        known = [commit_id for commit_id in sorted(history_here(self.local, state)) if commit_id in there.objects]
+        return list(dict.fromkeys([*_values(wishes), *known]))
 
     def _bring(self, state: State, tips: Sequence[ObjectId], packs: Backend) -> _Came:
         """Bring what is missing here below *tips*; metadata is read from *packs*."""

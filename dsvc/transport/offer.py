@@ -34,7 +34,7 @@ class Offer:
     """The refs of *remote*, whose store is *there*, for who is in *state*.
 
     *tags* None stands for those of the versions that come, True for all, False for none. With *force*, tags and
-    branches here move wherever they were.
+    branches here move wherever they were. If all is to be *complete*, older versions come too, and so do their tags.
     """
 
     def __init__(
@@ -46,8 +46,10 @@ class Offer:
         tags: bool | None,
         force: bool,
         into: Into = Into.TRACKING,
+        complete: bool = False,
     ) -> None:
         self._into = into
+        self._complete = complete
         self._remote = remote
         self._objects = there.objects
         self._state = state
@@ -156,7 +158,7 @@ class Offer:
         changed = [ref for ref in tags if ref in self._state.refs and self._has_changed(ref)]
         if not new:
             return changed
-        missing = missing_there(self._objects, self._state, tips)
+        missing = missing_there(self._objects, State.empty("") if self._complete else self._state, tips)
         coming = {*missing.commits, *missing.boundary, *tips}
         return [ref for ref in new if peel(self._objects, self._value(ref))[1] in coming] + changed
 
