@@ -7,11 +7,12 @@ from blake3 import blake3
 from hypothesis import strategies as st
 
 from dsvc.model.ids import Kind, ObjectId, hash_object
+from dsvc.odb import frame
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.pack import PackWriter, SealedPack, pack_key
 from dsvc.odb.segment import Segment, segment_key
 from dsvc.odb.segment_writer import build_segment
-from dsvc.odb.writer import DatabaseWriter
+from dsvc.odb.writer import DatabaseWriter, PackMaker
 from dsvc.storage.backend import Backend
 from dsvc.storage.local import LocalBackend
 from dsvc.storage.memory import MemoryBackend
@@ -27,6 +28,7 @@ __all__ = [
     "named_segment",
     "noise",
     "open_writer",
+    "store_pack",
 ]
 
 # Small objects of all sorts: empty, equal, compressible and not.
@@ -110,3 +112,20 @@ def open_writer(backend: LocalBackend, generation: int = 0) -> tuple[ObjectDatab
 def chunk_id(data: bytes) -> ObjectId:
     """Return the id of *data* as a chunk."""
     return hash_object(Kind.CHUNK, data)
+
+
+def store_pack(backend: LocalBackend, datas: Sequence[bytes], ids: Sequence[bytes] | None = None) -> str:
+    """Store a pack, three to a frame, whose footer says that *datas* have *ids*, which may be lies; return its name."""
+    ids = ids or list(map(chunk_id, datas))
+    maker = PackMaker(backend.temporary, 0)
+    backend.temporary().parent.mkdir(parents=True, exist_ok=True)
+    for first in range(0, len(datas), 3):
+        some = datas[first : first + 3]
+        raw = b"".join(some)
+        header = frame.FrameHeader(frame.RAW, len(raw), len(raw), len(some), b"")
+        checksum = frame.frame_checksum(header.prefix(), blake3(raw).digest())
+        header = frame.FrameHeader(frame.RAW, len(raw), len(raw), len(some), checksum)
+        maker.add_frame(header, raw, bytes([Kind.CHUNK] * len(some)), list(map(len, some)), ids[first : first + 3])
+    [pack] = maker.finish()
+    backend.adopt(pack.path, pack_key(pack.name))
+    return pack.name

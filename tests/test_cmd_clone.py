@@ -147,7 +147,8 @@ def test_damage_in_the_remote_is_told_and_the_clone_can_go_on_later(origin: Path
 
     result = run_dsvc("clone", origin, "copy", cwd=origin.parent, code=8)
 
-    assert "error: the remote origin: pack " in result.stderr
+    assert "error: the remote origin: object " in result.stderr
+    assert " is damaged in pack " in result.stderr
     assert "run the same again to go on" in result.stderr
     largest.write_bytes(good)
     run_dsvc("clone", "-q", origin, "copy", cwd=origin.parent)

@@ -62,7 +62,8 @@ def load_segment(backend: Backend, name: str) -> Segment:
 class ObjectDatabase:
     """Objects by id. Reading is safe from several threads.
 
-    What is read and not here is asked of the *promisor*, if there is one; all else knows only what is here.
+    What is read and not here is asked of the *promisor*, if there is one; all else knows only what is here. Of what has
+    *arrived* just now, and was read by nobody, each object is verified whatever its reader says.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class ObjectDatabase:
         packs: Collection[str] = (),
         segments: Iterable[str] = (),
         promisor: Promisor | None = None,
+        arrived: bool = False,
     ) -> None:
-        self._backend = backend
+        self.backend: Final = backend
+        self.arrived: Final = arrived
         self.promisor = promisor
         # Where what is in both is read from: for the database of a remote, that of the repository.
         self.nearer: ObjectDatabase | None = None
@@ -101,7 +104,7 @@ class ObjectDatabase:
         """Make *packs* and *segments*, by name, the live ones."""
         names = list(segments)
         known = self._segments
-        loaded = {name: known[name] if name in known else load_segment(self._backend, name) for name in names}
+        loaded = {name: known[name] if name in known else load_segment(self.backend, name) for name in names}
         # In between, a reader may find what is live no longer; it must not miss what is.
         live = frozenset(packs)
         self._packs |= live
@@ -164,16 +167,18 @@ class ObjectDatabase:
         found = {bytes(object_id): bytes(data) for object_id, data in self.stream(kind, object_ids)}
         return [found[object_id] for object_id in object_ids]
 
-    def stream(self, kind: int, object_ids: Iterable[bytes], *, verify: bool = True) -> Iterator[tuple[bytes, Buffer]]:
+    def stream(
+        self, kind: int, object_ids: Iterable[bytes], *, trusted: Collection[bytes] = ()
+    ) -> Iterator[tuple[bytes, Buffer]]:
         """Yield (id, verified bytes) of *object_ids* in the order of storage, each frame read once.
 
-        The bytes may be a view that lives as long as the caller holds it. Without *verify* they are what
-        the index points to and no more: for who hashes them anyway, as part of something larger.
+        The bytes may be a view that lives as long as the caller holds it. Those of *trusted* ids are what the index
+        points to and no more: for who hashes them anyway, as part of something larger.
         """
         wanted = set(object_ids)
         if self.nearer is not None:
             near = [object_id for object_id in wanted if object_id in self.nearer]
-            yield from self.nearer.stream(kind, near, verify=verify)
+            yield from self.nearer.stream(kind, near, trusted=trusted)
             wanted.difference_update(near)
         found = [(self.locate(object_id), object_id) for object_id in wanted]
         missing = [object_id for location, object_id in found if location is None]
@@ -194,12 +199,12 @@ class ObjectDatabase:
             except MissingPackError:
                 if not self._has_moved(batch[0][0].pack):
                     raise
-                yield from self.stream(kind, [object_id for _, object_id in located[done:]], verify=verify)
+                yield from self.stream(kind, [object_id for _, object_id in located[done:]], trusted=trusted)
                 return
             done += len(batch)
             for location, object_id in batch:
                 data = _part(kind, object_id, location, frames[location.offset])
-                if verify:
+                if self.arrived or object_id not in trusted:
                     _verify(kind, object_id, location, data)
                 yield object_id, data
 
@@ -250,13 +255,13 @@ class ObjectDatabase:
     def _read_ranges(self, pack: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         key = pack_key(pack)
         try:
-            return self._backend.read_ranges(key, ranges)
+            return self.backend.read_ranges(key, ranges)
         except KeyNotFoundError as error:
             raise MissingPackError(pack) from error
         except StorageError as error:
             # Trying again heals the network, and not a pack that is cut short.
             end = max(offset + length for offset, length in ranges)
-            if self._backend.size(key) >= end:
+            if self.backend.size(key) >= end:
                 raise
             message = f"pack {pack} is shorter than the index says"
             raise CorruptionError(message) from error

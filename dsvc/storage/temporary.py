@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["is_alive", "remove_stale", "stale_files", "temporary_name", "this_host"]
+__all__ = ["is_alive", "remove", "remove_stale", "stale_files", "temporary_name", "this_host"]
 
 _NAME: Final = re.compile(r"(?P<host>.+)-(?P<process>[0-9]{1,18})-[0-9a-f]{32}")
 # Nobody can ask another machine whether its process is alive. None writes for so long without touching the file.
@@ -78,7 +78,17 @@ def remove_stale(folder: Path) -> None:
         if _listed(folder):
             for path, _ in stale_files([folder], _now(folder)):
                 with suppress(OSError):
-                    path.unlink()
+                    remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a temporary file, or a folder with what is in it; what is not there is removed already."""
+    if path.is_dir() and not path.is_symlink():
+        import shutil
+
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _now(folder: Path) -> int:

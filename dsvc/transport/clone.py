@@ -4,16 +4,18 @@ The repository is there already, empty, and knows the remote; whoever makes it d
 that an interrupted clone can be gone on with from wherever it stopped.
 """
 
+from contextlib import closing, nullcontext
 from typing import Final
 
 import msgspec
 
-from dsvc.errors import NotFoundError
+from dsvc.errors import CorruptionError, NotFoundError
 from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import HEADS, TAGS
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
+from dsvc.odb.arrivals import Arrivals
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import LocalFiles
 from dsvc.transport.closure import peel
@@ -22,8 +24,9 @@ from dsvc.transport.fetch import FetchOptions, fetch
 from dsvc.transport.offer import Into
 from dsvc.transport.promise import Promise
 from dsvc.transport.refspec import Refspec
-from dsvc.transport.remote import Remote
+from dsvc.transport.remote import Remote, RemoteDamagedError
 from dsvc.transport.updates import Exchange
+from dsvc.worktree.bring import bring_content
 from dsvc.worktree.checkout import switch_to
 from dsvc.worktree.resume import resume
 from dsvc.worktree.session import read_session
@@ -80,10 +83,15 @@ def clone(
     shallow = depth is not None
     if not data or shallow:
         worktree.store.promise(Promise(worktree.store, [remote], link=link))
-    first = None
+    first, is_new, arrivals = None, False, None
     if checkout and chosen is not None and not (worktree.sparse or shallow) and isinstance(there.backend, LocalFiles):
         # Of a folder, all comes at one go; far away, metadata is walked where it was brought to.
         first = peel(there.objects, chosen[1])[1]
+        is_new = worktree.store.objects.is_empty
+        if is_new and link and not data:
+            arrivals = Arrivals(
+                worktree.store.objects, worktree.store.files, generation=worktree.store.state().last_sweep
+            )
     options = FetchOptions(
         tags=None if shallow else True,
         link=link,
@@ -94,24 +102,37 @@ def clone(
         shallow=shallow,
         depth=depth,
     )
-    exchange = fetch(worktree.store, remote, options=options, progress=progress)
-    if chosen is not None and chosen[0].startswith(TAGS) and chosen[0] not in worktree.store.state().refs:
-        # It names an older version than came.
-        fetch(worktree.store, remote, [Refspec(chosen[0])], options, progress=progress)
-    if data:
-        # Where an earlier attempt has fetched without.
-        bring_all(worktree.store, worktree.store.state(), progress)
-    if chosen is None:
-        return Cloned(exchange, None, 0)
-    ref, value = chosen
-    commit_id = peel(worktree.store.objects, value)[1]
-    head = ref if ref.startswith(HEADS) else commit_id.hex()
-    if checkout:
-        files = _check_out(worktree, head, commit_id, workers, progress)
-    else:
-        worktree.store.publish(lambda state: _set_head(worktree, state, head, commit_id))
-        files = 0
-    return Cloned(exchange, head, files)
+    with nullcontext() if arrivals is None else closing(arrivals):
+        exchange = fetch(worktree.store, remote, options=options, arrivals=arrivals, progress=progress)
+        if chosen is not None and chosen[0].startswith(TAGS) and chosen[0] not in worktree.store.state().refs:
+            # It names an older version than came.
+            fetch(worktree.store, remote, [Refspec(chosen[0])], options, progress=progress)
+        if data:
+            # Where an earlier attempt has fetched without.
+            bring_all(worktree.store, worktree.store.state(), progress)
+        if chosen is None:
+            return Cloned(exchange, None, 0)
+        ref, value = chosen
+        commit_id = peel(worktree.store.objects, value)[1]
+        head = ref if ref.startswith(HEADS) else commit_id.hex()
+        if not checkout:
+            worktree.store.publish(lambda state: _set_head(worktree, state, head, commit_id))
+            return Cloned(exchange, head, 0)
+        try:
+            files = _check_out(worktree, head, commit_id, workers, progress, is_here=is_new)
+        except CorruptionError as error:
+            if arrivals is None:
+                raise
+            raise RemoteDamagedError(remote.name, error) from error
+        if arrivals is not None:
+            # Each object in there was read by now, and verified: all of it belongs to these files.
+            sealed = arrivals.keep()
+            worktree.store.publish(lambda _: [] if sealed.packs else None, [sealed])
+        elif first is not None and not is_new:
+            # The data of what an earlier attempt has written.
+            tree = Tree(worktree.store.objects, worktree.commit_of(commit_id).tree)
+            bring_content(worktree, tree.entries(), progress)
+        return Cloned(exchange, head, files)
 
 
 def choose_head(state: State, name: str | None) -> tuple[str, ObjectId] | None:
@@ -132,7 +153,15 @@ def choose_head(state: State, name: str | None) -> tuple[str, ObjectId] | None:
     return next(((ref, refs[ref]) for ref in preferred if ref in branches), None)
 
 
-def _check_out(worktree: Worktree, head: str, commit_id: ObjectId, workers: Workers, progress: Progress) -> int:
+def _check_out(
+    worktree: Worktree,
+    head: str,
+    commit_id: ObjectId,
+    workers: Workers,
+    progress: Progress,
+    *,
+    is_here: bool = False,
+) -> int:
     if resume(worktree, workers=workers, progress=progress):
         return worktree.commit_of(commit_id).files
     tree = Tree(worktree.store.objects, worktree.commit_of(commit_id).tree)
@@ -140,6 +169,7 @@ def _check_out(worktree: Worktree, head: str, commit_id: ObjectId, workers: Work
         worktree,
         head,
         tree,
+        is_here=is_here,
         changes=lambda state: _branch_change(state, head, commit_id),
         workers=workers,
         progress=progress,

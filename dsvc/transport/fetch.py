@@ -15,6 +15,7 @@ from dsvc.log.entry import RefChange
 from dsvc.log.refs import TAGS, short_name
 from dsvc.log.state import State
 from dsvc.model.ids import ObjectId
+from dsvc.odb.arrivals import Arrivals
 from dsvc.odb.objects import ObjectNotFoundError
 from dsvc.odb.receive import PackReceiver
 from dsvc.odb.writer import Sealed
@@ -92,10 +93,13 @@ def fetch(
     refspecs: Sequence[Refspec] = (),
     options: FetchOptions = _DEFAULT,
     *,
+    arrivals: Arrivals | None = None,
     progress: Progress = NO_PROGRESS,
     also: Callable[[State], Sequence[RefChange]] = lambda _: (),
 ) -> Exchange:
     """Fetch *refspecs*, or without any all branches, from *remote*; *also* changes refs in the same entry.
+
+    If there are *arrivals*, packs of data come to be there, open to be read, where they can.
 
     Raises:
         NoStoreError: There is nothing at its address.
@@ -103,7 +107,7 @@ def fetch(
         RemoteDamagedError: Something is missing or damaged there; nothing was fetched.
         StoreGoneError, OtherStoreError, RemoteRewoundError: It is not what it was.
     """
-    fetching = _Fetching(local, remote, options, progress)
+    fetching = _Fetching(local, remote, options, progress, arrivals)
     for _ in range(_ATTEMPTS):
         try:
             fetched = fetching.attempt(refspecs, also)
@@ -133,6 +137,7 @@ class _Fetching(NamedTuple):
     remote: Remote
     options: FetchOptions
     progress: Progress
+    arrivals: Arrivals | None
 
     def attempt(self, refspecs: Sequence[Refspec], also: Callable[[State], Sequence[RefChange]]) -> Exchange:
         """Bring what is missing, and move the refs.
@@ -215,8 +220,11 @@ class _Fetching(NamedTuple):
 
     def _bring(self, state: State, tips: Sequence[ObjectId], packs: Backend) -> _Came:
         """Bring what is missing here below *tips*; metadata is read from *packs*."""
-        local, options, progress = self.local, self.options, self.progress
+        local, options, progress, arrivals = self.local, self.options, self.progress, self.arrivals
         there = self.remote.open()
+        if arrivals is not None:
+            # Those of an earlier attempt.
+            arrivals.close()
         is_far, bring = packs is not there.backend, None
         if is_far and options.data and not options.dry_run:
             # In few large requests, and what an interruption leaves is not asked for again.
@@ -233,6 +241,7 @@ class _Fetching(NamedTuple):
             data=options.data,
             data_of=options.data_of,
             bring=bring,
+            arrive=None if arrivals is None else arrivals.take,
         )
         promisor = there.objects.promisor
         for object_id in promisor.unpromised(found.promised) if promisor is not None and found.promised else ():
@@ -243,7 +252,9 @@ class _Fetching(NamedTuple):
         receiver = PackReceiver(
             local.objects, local.backend, local.files.temporary, generation=state.last_sweep, distinct=True
         )
-        progress.start("fetch", size=found.plan.stored - found.plan.brought)
+        if arrivals is not None:
+            arrivals.open()
+        progress.start("fetch", size=found.plan.stored - found.plan.brought - found.plan.arrived)
         sent = send(
             found.plan,
             there.objects,
@@ -254,7 +265,7 @@ class _Fetching(NamedTuple):
             progress=progress,
         )
         progress.finish()
-        return _Came(found, found.plan.brought + sent.bytes, [sent.sealed])
+        return _Came(found, found.plan.brought + found.plan.arrived + sent.bytes, [sent.sealed])
 
     def _bring_newest(self, state: State, offer: Offer, wishes: list[Wish]) -> _Came:
         """Bring the versions that *wishes* lead to, and of those before them as few as the options allow.

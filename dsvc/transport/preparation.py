@@ -14,7 +14,7 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend
 from dsvc.transport.closure import Closure, MissingObjectError, peel
 from dsvc.transport.negotiate import Missing, missing_commits
-from dsvc.transport.transfer import Bring, Plan, make_plan
+from dsvc.transport.transfer import Arrive, Bring, Plan, make_plan
 
 __all__ = ["Preparation", "missing_there", "prepare", "still_holds"]
 
@@ -67,18 +67,20 @@ def prepare(
     data: bool = True,
     data_of: ObjectId | None = None,
     bring: Bring | None = None,
+    arrive: Arrive | None = None,
 ) -> Preparation:
     """Find out what *target*, where the refs are those of *state*, lacks of what *source* has below *tips*.
 
     What has to be sent is in *packs*. Without *data*, what files contain is left out, but for the version *data_of*. If
-    there is a way to *bring* data to the target, that is done at once, and not planned.
+    there is a way to *bring* data to the target, that is done at once, and not planned, nor are packs of data that
+    *arrive*.
 
     Raises:
         CorruptionError: Something is missing or damaged in *source*.
     """
     missing = missing_there(source, state, tips)
     closure = _closure(source, target, missing, tips, progress, data=data, data_of=data_of)
-    plan = make_plan(closure, packs, bring, progress)
+    plan = make_plan(closure, packs, bring, progress, arrive)
     return Preparation(state, frozenset(tips), missing, plan, closure.promised)
 
 

@@ -29,7 +29,7 @@ from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
 from dsvc.transport.closure import Closure, MissingObjectError
 
-__all__ = ["Bring", "Plan", "Sent", "make_packs", "make_plan", "requests_for", "send"]
+__all__ = ["Arrive", "Bring", "Plan", "Sent", "make_packs", "make_plan", "requests_for", "send"]
 
 # What a push asks besides: the store, its last entry and the next one, a segment, the entry, and its session.
 _FIXED_REQUESTS: Final = 7
@@ -40,6 +40,9 @@ _SMALL_FRAME: Final = 256 * 1024
 # As many as a few frames hold; where each one is takes ten times as much as its id.
 _OBJECTS_AT_ONCE: Final = 1 << 16
 
+Arrive = Callable[[Backend, StoredPack], bool]
+"""Takes a pack without a look at what is in it, if it can: each object in it will be read, and verified, later."""
+
 Bring = Callable[[Iterable[bytes], Progress], list[bytes]]
 """Lets chunks be in the target, and returns those that cannot be had; as that of a promise does."""
 
@@ -49,7 +52,8 @@ class Plan(msgspec.Struct):
 
     Of these, the ids follow each other in the order of storage.
     *count* objects of *raw* bytes, about *stored* bytes as packed; *relied* are packs of the
-    target that hold what is not sent. About *brought* of the stored bytes have come already.
+    target that hold what is not sent. About *brought* of the stored bytes have come already, and *arrived* are in packs
+    that are still to be verified.
     """
 
     whole: dict[str, int] = {}
@@ -60,6 +64,7 @@ class Plan(msgspec.Struct):
     raw: int = 0
     stored: int = 0
     brought: int = 0
+    arrived: int = 0
 
     @property
     def packs(self) -> int:
@@ -88,8 +93,16 @@ class Sent(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def make_plan(closure: Closure, backend: Backend, bring: Bring | None = None, progress: Progress = NO_PROGRESS) -> Plan:
+def make_plan(
+    closure: Closure,
+    backend: Backend,
+    bring: Bring | None = None,
+    progress: Progress = NO_PROGRESS,
+    arrive: Arrive | None = None,
+) -> Plan:
     """Plan to send what *closure* marks as wanted, from packs in *backend*; let data be brought first, where that goes.
+
+    Packs of wanted data that *arrive* are not sent.
 
     Raises:
         CorruptionError: A pack is missing or damaged.
@@ -122,7 +135,20 @@ def make_plan(closure: Closure, backend: Backend, bring: Bring | None = None, pr
             large = [record.header.raw_length >= _SMALL_FRAME for record in pack.footer.frames]
             _take_frames(plan, anew, pack, {record.offset: 1 for record in pack.footer.frames}, large)
     plan.objects = _objects_of(closure, anew)
+    if arrive is not None:
+        for name in list(plan.whole):
+            pack = _open(backend, name)
+            if _is_wanted(closure, pack) and arrive(backend, pack):
+                plan.arrived += plan.whole.pop(name)
     return plan
+
+
+def _is_wanted(closure: Closure, pack: StoredPack) -> bool:
+    """Tell whether each object that *pack* says to hold is wanted, and is data; the index may say something else."""
+    ids = pack.footer.ids
+    if ids is None or pack.footer.content:
+        return False
+    return all(closure.marks.is_marked(object_id, WANTED) for object_id in _split(ids))
 
 
 def _bring_data(closure: Closure, bring: Bring, progress: Progress) -> None:

@@ -65,6 +65,7 @@ def switch_to(
     target: Tree,
     *,
     force: bool = False,
+    is_here: bool = False,
     changes: RefChanges = _no_changes,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
@@ -72,7 +73,8 @@ def switch_to(
     """Make files and staged tree be *target*, and HEAD be *head*; return how many paths changed.
 
     What is staged or edited is carried along where *target* has the same as HEAD at that path;
-    with *force* it is thrown away. *changes* are made to other refs in the same transaction.
+    with *force* it is thrown away. *changes* are made to other refs in the same transaction. Where the content of all
+    of it *is_here* for sure, it is not looked for.
 
     Raises:
         LocalChangesError: Something would be lost; nothing was changed.
@@ -88,7 +90,15 @@ def switch_to(
         head, staged=staged, inputs=session.inputs if staged else [], metadata="" if force else session.metadata
     )
     return change_files(
-        worktree, state, wanted, final, force=force, changes=changes, workers=workers, progress=progress
+        worktree,
+        state,
+        wanted,
+        final,
+        force=force,
+        is_here=is_here,
+        changes=changes,
+        workers=workers,
+        progress=progress,
     )
 
 
@@ -125,6 +135,7 @@ def change_files(
     force: bool = False,
     given_up: Collection[bytes] = (),
     claimed: Collection[bytes] = (),
+    is_here: bool = False,
     changes: RefChanges = _no_changes,
     workers: Workers = ALONE,
     progress: Progress = NO_PROGRESS,
@@ -133,7 +144,8 @@ def change_files(
 
     *final* is the session then; *changes* are made to other refs in the same transaction. Edited
     files that do not change between the trees stay edited, but at the paths *claimed* they are in the way as if they
-    changed; with *force*, they are written again, and so are those at the paths *given_up*.
+    changed; with *force*, they are written again, and so are those at the paths *given_up*. The content of what
+    comes is looked for first, unless it *is_here* for sure.
 
     Raises:
         LocalChangesError: Something would be lost; nothing was changed.
@@ -159,7 +171,8 @@ def change_files(
         there = look(worktree, [one.path for one in kept]) | found
         refuse_losses(worktree, cache, [*moves, *kept] if kept else moves, there, given_up)
     removed: list[bytes] = []
-    bring_content(worktree, (move.new for move in moves if move.new is not None), progress)
+    if not is_here:
+        bring_content(worktree, (move.new for move in moves if move.new is not None), progress)
     if moves:
         others = [(change.ref, change.old, change.new) for change in changes(state)]
         journal = Switch(staged.root.hex(), wanted.root.hex(), final.head, final.merge, others, final.unfinished)

@@ -37,6 +37,7 @@ __all__ = [
     "MaterialiseJob",
     "StoredObjects",
     "Written",
+    "arrived_objects",
     "give_name",
     "materialise_batch",
     "object_database",
@@ -60,12 +61,16 @@ Buffer = bytes | bytearray | memoryview
 
 
 class StoredObjects(msgspec.Struct, frozen=True):
-    """Where objects are: a *store* in a folder, and what is live there; those that are *nearer* are read from there."""
+    """Where objects are: a *store* in a folder, and what is live there; those that are *nearer* are read from there.
+
+    What has *arrived* just now was verified by nobody.
+    """
 
     store: str
     packs: tuple[str, ...]
     segments: tuple[str, ...]
     nearer: "StoredObjects | None" = None
+    arrived: bool = False
 
 
 class MaterialiseJob(msgspec.Struct, frozen=True):
@@ -110,6 +115,15 @@ def stored_objects(store: Store, nearer: StoredObjects | None = None) -> StoredO
     return StoredObjects(os.fspath(store.files.root), packs, segments, nearer)
 
 
+def arrived_objects(objects: ObjectDatabase) -> StoredObjects | None:
+    """Return what has arrived for *objects* and was verified by nobody, None if there is nothing."""
+    nearer = objects.nearer
+    if nearer is None or not nearer.arrived or not isinstance(nearer.backend, LocalBackend):
+        return None
+    segments = tuple(segment.name for segment in nearer.segments)
+    return StoredObjects(os.fspath(nearer.backend.root), tuple(sorted(nearer.packs)), segments, arrived=True)
+
+
 @lru_cache(maxsize=1)
 def object_database(stored: StoredObjects) -> ObjectDatabase:
     """Return the database of what is *stored*: opened once, before processes are forked."""
@@ -121,7 +135,10 @@ def object_database(stored: StoredObjects) -> ObjectDatabase:
 
 def _open(stored: StoredObjects) -> ObjectDatabase:
     backend = LocalBackend(Path(stored.store))
-    objects, log = ObjectDatabase(backend, packs=stored.packs, segments=stored.segments), Log(backend)
+    objects = ObjectDatabase(backend, packs=stored.packs, segments=stored.segments, arrived=stored.arrived)
+    if stored.arrived:
+        return objects
+    log = Log(backend)
 
     def refresh() -> None:
         state = log.head()
@@ -205,10 +222,11 @@ def _contents(objects: ObjectDatabase, items: Sequence[tuple[Entry, bool]]) -> I
                 places.setdefault(item.id, []).append((assembly, place))
         elif entry.size == 0:
             yield numbers_of.pop(digest), []
-    for chunk_id, data in objects.stream(Kind.CHUNK, numbers_of.keys() | places.keys(), verify=False):
+    # The others are hashed as a part of their file.
+    trusted = places.keys() - numbers_of.keys()
+    for chunk_id, data in objects.stream(Kind.CHUNK, numbers_of.keys() | places.keys(), trusted=trusted):
         whole = numbers_of.get(chunk_id)
         if whole is not None:
-            _check_content(objects, items[whole[0]][0], blake3(data), [chunk_id])
             yield whole, [data]
         for assembly, place in places.pop(chunk_id, ()):
             if assembly.put(place, data):
@@ -365,7 +383,7 @@ class _Content:
 
     def _read(self, start: int) -> list[Buffer]:
         ids = self._chunks[start : start + _GROUP]
-        found = dict(self._objects.stream(Kind.CHUNK, ids, verify=self._verify))
+        found = dict(self._objects.stream(Kind.CHUNK, ids, trusted=() if self._verify else ids))
         return [found[chunk_id] for chunk_id in ids]
 
 

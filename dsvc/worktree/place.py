@@ -26,6 +26,7 @@ from dsvc.worktree.materialise import (
     ItemBatch,
     MaterialiseJob,
     Written,
+    arrived_objects,
     materialise_batch,
     object_database,
     stored_objects,
@@ -182,7 +183,7 @@ def _write(
 ) -> Iterator[Placed]:
     """Write *items* below *root* from the objects."""
     objects = worktree.store.objects
-    job = MaterialiseJob(root, stored_objects(worktree.store))
+    job = MaterialiseJob(root, stored_objects(worktree.store, arrived_objects(objects)))
     # Before processes are forked.
     object_database(job.objects)
     lost: list[Item] = []
