@@ -61,6 +61,40 @@ def test_a_version_travels_through_each_kind_of_store(
     assert stores.keys(server, address, "probe/") == []
 
 
+def test_what_a_dry_run_says_is_what_a_push_takes(stores: Stores, run_dsvc: RunDsvc, repository_folder: Path) -> None:
+    env, address = stores.environment("ministack"), stores.address("ministack")
+
+    def dsvc(*words: str) -> str:
+        return run_dsvc(*words, cwd=repository_folder, env=env).stdout
+
+    def planned_and_done() -> tuple[dict[str, object], dict[str, object]]:
+        planned, done = (json.loads(dsvc("push", "--json", *words).splitlines()[-1]) for words in (["-n"], []))
+        return planned, done
+
+    dsvc("remote", "add", "origin", address)
+    for name in ("first", "second"):
+        fill(repository_folder, name)
+        dsvc("add", ".")
+        dsvc("commit", "-q", "-m", name)
+
+        planned, done = planned_and_done()
+
+        assert {key: planned[key] for key in ("packs", "requests")} == {key: done[key] for key in ("packs", "requests")}
+    assert planned_and_done()[0]["requests"] == 0
+
+
+def test_a_trial_says_nothing_of_a_store_that_nobody_can_see(
+    stores: Stores, run_dsvc: RunDsvc, repository_folder: Path
+) -> None:
+    env = {**stores.environment("ministack"), "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    run_dsvc("config", "remote.origin.url", "s3://tests/nobody", cwd=repository_folder)
+
+    tried = run_dsvc("remote", "test", "origin", cwd=repository_folder, env=env, code=7).lines
+
+    assert tried[0].startswith("reach            failed: nobody answers at s3://tests/nobody")
+    assert not any(line.startswith("store") for line in tried)
+
+
 def test_many_who_push_at_once_all_land(stores: Stores, run_dsvc: RunDsvc, tmp_path: Path) -> None:
     env, address = stores.environment("ministack"), stores.address("ministack")
 

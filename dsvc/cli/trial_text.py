@@ -24,9 +24,9 @@ def report_trial(trial: Trial, size: int, *, json: bool) -> None:
         console.out_json(
             {
                 "kind": "plan",
-                "store": trial.is_store,
+                "store": trial.is_store if speed else None,
                 "bytes": size,
-                "requests": requests_for(-(-size // DATA_PACK_SIZE)),
+                "requests": _requests(trial, size),
             }
         )
         return
@@ -37,8 +37,14 @@ def report_trial(trial: Trial, size: int, *, json: bool) -> None:
             if rate
         ]
         console.out(f"{'speed':17}{', '.join([f'{speed.latency * 1000:.1f} ms for a small read', *ways])}")
-    console.out(f"{'store':17}{'there' if trial.is_store else 'none yet; the first push makes it'}")
-    requests = console.plural(requests_for(-(-size // DATA_PACK_SIZE)), "request")
+        # Where nobody answered, nobody knows.
+        console.out(f"{'store':17}{'there' if trial.is_store else 'none yet; the first push makes it'}")
+    requests = console.plural(_requests(trial, size), "request")
     console.out(f"{'to send all':17}{console.format_size(size)} in about {requests}")
     if trial.error is not None and (advice := hint(trial.error)):
         console.hint(advice)
+
+
+def _requests(trial: Trial, size: int) -> int:
+    # Data and metadata, each in packs of its own.
+    return requests_for(1 + -(-size // DATA_PACK_SIZE), is_store=trial.is_store)

@@ -222,7 +222,8 @@ def _dry_run(local: Store, remote: Remote, there: Store | None, wishes: Sequence
     objects = remote.empty_database() if there is None else there.objects
     found = prepare(local.objects, local.backend, objects, state, values_of(updates), progress=progress)
     planned = _exchange(updates, found, sent=found.plan.stored)
-    requests = requests_for(found.plan.packs) if isinstance(remote.backend, Metered) else 0
+    is_metered = isinstance(remote.backend, Metered) and not found.plan.is_empty
+    requests = requests_for(found.plan.packs, is_store=there is not None) if is_metered else 0
     return msgspec.structs.replace(planned, packs=found.plan.packs, requests=requests)
 
 

@@ -12,6 +12,7 @@ from dsvc.config import Config
 from dsvc.errors import AlreadyExistsError, CorruptionError, InvalidInputError, NotFoundError, RefusedError
 from dsvc.history.store import Store
 from dsvc.log.log import Log, RewoundError
+from dsvc.log.state import State
 from dsvc.log.store import CONFIG_KEY, StoreExistsError, StoreNotFoundError
 from dsvc.model.context import Context
 from dsvc.odb.database import ObjectDatabase
@@ -213,10 +214,16 @@ class Remote(msgspec.Struct):
             self.check_exclusive()
             return store
         self.check_exclusive()
-        # Should another first push be faster, its store serves as well.
-        with suppress(StoreExistsError):
-            Log.create(self.backend, store_id=self.context.nonce())
-        return self.open()
+        try:
+            log = Log.create(self.backend, store_id=self.context.nonce())
+        except StoreExistsError:
+            # Another first push was faster; its store serves as well.
+            return self.open()
+        # Nothing has to be looked for in a log that begins here.
+        log.resume(State.empty(log.store.genesis))
+        log.head()
+        self._store = Store(self.backend, self.context, log=log)
+        return self._store
 
     def check_creatable(self) -> None:
         """Check what `open_or_create` would.

@@ -33,6 +33,8 @@ __all__ = ["Arrive", "Bring", "Plan", "Sent", "make_packs", "make_plan", "reques
 
 # What a push asks besides: the store, its last entry and the next one, a segment, the entry, and its session.
 _FIXED_REQUESTS: Final = 7
+# To look what is at the address, and to make a store there.
+_NEW_STORE_REQUESTS: Final = 4
 
 # Smaller packs and frames are put together, or a store of many small pushes would have as many files.
 _SMALL_PACK: Final = 4
@@ -53,7 +55,8 @@ class Plan(msgspec.Struct):
     Of these, the ids follow each other in the order of storage.
     *count* objects of *raw* bytes, about *stored* bytes as packed; *relied* are packs of the
     target that hold what is not sent. About *brought* of the stored bytes have come already, and *arrived* are in packs
-    that are still to be verified.
+    that are still to be verified. *anew* is how many bytes, as packed, go into new packs, of data (0) and of
+    metadata (1).
     """
 
     whole: dict[str, int] = {}
@@ -65,15 +68,12 @@ class Plan(msgspec.Struct):
     stored: int = 0
     brought: int = 0
     arrived: int = 0
+    anew: dict[int, int] = {}
 
     @property
     def packs(self) -> int:
         """About how many packs there will be on the other side."""
-        if self.is_empty:
-            return 0
-        rest = self.stored - sum(self.whole.values())
-        # What is left is packed anew, data and metadata apart.
-        return len(self.whole) + (rest > 0) + max(0, rest) // DATA_PACK_SIZE
+        return len(self.whole) + sum(-(-size // _pack_size(content)) for content, size in self.anew.items())
 
     @property
     def is_empty(self) -> bool:
@@ -81,9 +81,13 @@ class Plan(msgspec.Struct):
         return not self.count
 
 
-def requests_for(packs: int) -> int:
-    """Return about how many requests it takes to send *packs* packs."""
-    return packs + _FIXED_REQUESTS
+def requests_for(packs: int, *, is_store: bool) -> int:
+    """Return about how many requests it takes to send *packs* packs, and to make a store if none *is_store*."""
+    return packs + _FIXED_REQUESTS + (0 if is_store else _NEW_STORE_REQUESTS)
+
+
+def _pack_size(content: int) -> int:
+    return METADATA_PACK_SIZE if content else DATA_PACK_SIZE
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -126,7 +130,7 @@ def make_plan(
             _take_frames(plan, anew, pack, frames, verdicts)
             continue
         plan.whole[name] = pack.length
-        if pack.length * _SMALL_PACK < (METADATA_PACK_SIZE if pack.footer.content else DATA_PACK_SIZE):
+        if pack.length * _SMALL_PACK < _pack_size(pack.footer.content):
             small[pack.footer.content].append(name)
     for names in small.values():
         for name in names if len(names) > 1 else ():
@@ -235,6 +239,12 @@ def _take_frames(
     numbers = array("I", [number for number, as_it_is in enumerate(verdicts) if as_it_is])
     if numbers:
         plan.frames[pack.name] = numbers
+    content = pack.footer.content
+    for record, as_it_is in zip(pack.footer.frames, verdicts, strict=True):
+        size = record.header.raw_length if as_it_is else wanted.get(record.offset, 0)
+        if size:
+            stored = record.header.stored_length * size // max(1, record.header.raw_length)
+            plan.anew[content] = plan.anew.get(content, 0) + stored
     anew.update(
         (pack.name, record.offset)
         for record, as_it_is in zip(pack.footer.frames, verdicts, strict=True)
