@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +10,14 @@ from typing import Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.launcher import Launcher
 from tests.stores import stores
 
 __all__ = ["PROJECT", "Result", "RunDsvc", "stores"]
 
 PROJECT = Path(__file__).parents[1]
+# All that a new interpreter needs.
+_NOTHING_ELSE = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONPATH": str(PROJECT)}
 
 # How long a machine takes is no promise of ours.
 settings.register_profile("dsvc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -59,10 +60,8 @@ class RunDsvc(Protocol):
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Nothing of the user's own; a fixed author, and a fixed date."""
     return {
+        **_NOTHING_ELSE,
         "HOME": str(tmp_path_factory.mktemp("home")),
-        "PATH": os.environ["PATH"],
-        "LC_ALL": "C.UTF-8",
-        "PYTHONPATH": str(PROJECT),
         "GIT_CONFIG_NOSYSTEM": "1",
         "DSVC_AUTHOR_NAME": "Ada Lovelace",
         "DSVC_AUTHOR_EMAIL": "ada@example.org",
@@ -70,8 +69,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """Runs the command line in processes of their own."""
+    launcher = Launcher(_NOTHING_ELSE)
+    yield launcher
+    launcher.close()
+
+
 @pytest.fixture
-def run_dsvc(tmp_path: Path, environment: dict[str, str]) -> RunDsvc:
+def run_dsvc(tmp_path: Path, environment: dict[str, str], launcher: Launcher) -> RunDsvc:
     def run(
         *arguments: str | bytes | Path,
         cwd: Path | None = None,
@@ -79,15 +86,11 @@ def run_dsvc(tmp_path: Path, environment: dict[str, str]) -> RunDsvc:
         env: Mapping[str, str] | None = None,
         code: int = 0,
     ) -> Result:
-        ended = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "dsvc", *arguments],
-            cwd=cwd or tmp_path,
-            input=input.encode() if isinstance(input, str) else input,
-            env={**environment, **(env or {})},
-            capture_output=True,
-            check=False,
+        stdin = input.encode() if isinstance(input, str) else input
+        ended = launcher.run(
+            [os.fsdecode(word) for word in arguments], cwd or tmp_path, {**environment, **(env or {})}, stdin
         )
-        result = Result(ended.returncode, _text(ended.stdout), _text(ended.stderr))
+        result = Result(ended[0], _text(ended[1]), _text(ended[2]))
         assert result.code == code, f"exit code {result.code}, not {code}\n{result.stdout}{result.stderr}"
         return result
 
