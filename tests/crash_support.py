@@ -38,6 +38,7 @@ __all__ = [
     "fast_folder",
     "run_forked",
     "torn_at",
+    "torn_in_write",
     "warm_up",
 ]
 
@@ -297,6 +298,19 @@ def torn_at(step: int) -> Callable[[Watch, str, int], None]:
             if call not in _WRITES:
                 watch.die()
             watch.is_torn = True
+
+    return act
+
+
+def torn_in_write(number: int) -> Callable[[Watch, str, int], None]:
+    """Kill the process in the middle of its write number *number*."""
+    left = number
+
+    def act(watch: Watch, call: str, _number: int) -> None:
+        nonlocal left
+        if call in _WRITES:
+            watch.is_torn = left == 0
+            left -= 1
 
     return act
 

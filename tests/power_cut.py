@@ -9,6 +9,9 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
 
 from tests.crash_support import Event
 
@@ -119,9 +122,11 @@ class Disk:
         folder, name = self._folder(path)
         return folder.names.pop(name)
 
-    def write_to(self, target: Path, survives: Survives = nothing) -> None:
-        """Make *target* the folder that is there after a power cut."""
-        _write(self._top, target, survives)
+    def write_to(self, target: Path, survives: Survives = nothing) -> bytes:
+        """Make *target* the folder that is there after a power cut; return a digest of all that is in it."""
+        written = blake3()
+        _write(self._top, target, survives, written)
+        return written.digest()
 
 
 def _load(path: Path) -> _Node:
@@ -135,17 +140,22 @@ def _load(path: Path) -> _Node:
     return _File(data, data, stat.S_IMODE(status.st_mode))
 
 
-def _write(node: _Node, target: Path, survives: Survives) -> None:
+def _write(node: _Node, target: Path, survives: Survives, written: Any) -> None:
     if isinstance(node, _Link):
         os.symlink(node.target, target)  # noqa: PTH211 (as above)
+        written.update(repr((target.name, node.target)).encode())
     elif isinstance(node, _File):
         is_whole = node.data == node.durable or survives("content")
-        target.write_bytes(node.data if is_whole else node.durable)
+        data = node.data if is_whole else node.durable
+        target.write_bytes(data)
         target.chmod(node.mode)
+        written.update(repr((target.name, node.mode, blake3(data).hexdigest())).encode())
     else:
         target.mkdir()
+        written.update(repr([target.name]).encode())
         for name in sorted({*node.names, *node.durable}):
             before, after = node.durable.get(name), node.names.get(name)
             kept = after if after is before or survives("name") else before
             if kept is not None:
-                _write(kept, target / name, survives)
+                _write(kept, target / name, survives, written)
+        written.update(b"/")

@@ -20,7 +20,7 @@ from dsvc.model.tree import EntryKind
 from dsvc.repository import open_worktree
 from dsvc.storage.local import LocalBackend
 from dsvc.worktree.worktree import Worktree
-from tests.crash_support import Event, Watch, dying_at, fast_folder, run_forked, torn_at, warm_up
+from tests.crash_support import Event, Watch, dying_at, fast_folder, run_forked, torn_in_write, warm_up
 from tests.power_cut import Disk, Survives, all_names, nothing
 from tests.worktree_support import (
     EMPTY_FOLDER,
@@ -214,9 +214,9 @@ def check_tidy(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["add", "commit", "push", "switch"])
-@pytest.mark.parametrize("fault", [dying_at, torn_at])
+@pytest.mark.parametrize(("fault", "least"), [(dying_at, 10), (torn_in_write, 3)])
 def test_a_command_killed_at_any_step_loses_nothing_and_can_be_run_again(
-    cases: dict[str, Case], name: str, fault: Callable[[int], Callable[[Watch, str, int], None]]
+    cases: dict[str, Case], name: str, fault: Callable[[int], Callable[[Watch, str, int], None]], least: int
 ) -> None:
     case = cases[name]
     for step in range(MOST_STEPS):
@@ -230,7 +230,7 @@ def test_a_command_killed_at_any_step_loses_nothing_and_can_be_run_again(
                     check_tidy(folder)
         if code is not None:
             assert code == 0
-            assert step > 10
+            assert step > least
             return
     pytest.fail("there are more steps than were tried")
 
@@ -306,12 +306,16 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_committed(
     shutil.rmtree(folder)
     shutil.copytree(case.folder, folder, symlinks=True)
     disk = Disk(folder)
+    checked: set[bytes] = set()
     for event in (None, *events):
         if event is not None:
             disk.apply([event])
         with fast_folder() as copies:
             image = copies / "image"
-            disk.write_to(image, survives)
-            check_sound(case, image)
-            finish(case, image, files_survive=False)
+            digest = disk.write_to(image, survives)
+            # Of two moments that leave the same to the byte, one is enough.
+            if digest not in checked:
+                checked.add(digest)
+                check_sound(case, image)
+                finish(case, image, files_survive=False)
     shutil.rmtree(folder)
