@@ -30,7 +30,16 @@ class Launcher:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self._lock = Lock()
         self._loaded: dict[str, _Loaded] = {}
+        self._socket, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        with theirs:
+            words = [sys.executable, "-W", "error", "-m", "tests.launched", str(theirs.fileno())]
+            # Its streams are pipes, as those of the runs are.
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(
+                words, env=environment, pass_fds=[theirs.fileno()], stdin=pipe, stdout=pipe, stderr=pipe
+            )
 
     def run(
         self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: bytes
@@ -41,9 +50,7 @@ class Launcher:
         """
         name = words[0] if words else ""
         if name in COMMANDS and len(stdin) <= _PIPE and _at_start(environment) == _at_start(self._environment):
-            if name not in self._loaded:
-                self._loaded[name] = _Loaded(name, self._environment)
-            loaded = self._loaded[name]
+            loaded = self._load(name)
             # One run at a time: what other threads run meanwhile does not wait for it.
             if loaded.lock.acquire(blocking=False):
                 try:
@@ -54,29 +61,30 @@ class Launcher:
         ended = subprocess.run(command, cwd=folder, input=stdin, env=environment, capture_output=True, check=False)
         return ended.returncode, ended.stdout, ended.stderr
 
+    def _load(self, name: str) -> "_Loaded":
+        with self._lock:
+            if name not in self._loaded:
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    socket.send_fds(self._socket, [name.encode()], [theirs.fileno()])
+                self._loaded[name] = _Loaded(ours)
+            return self._loaded[name]
+
     def close(self) -> None:
         """End the processes."""
         for loaded in self._loaded.values():
             loaded.close()
+        self._socket.close()
+        said = self._process.communicate()[1]
+        assert not said, said.decode()
 
 
 class _Loaded:
-    """A process that has loaded the command *name*."""
+    """A process at the other end of *connection* that has loaded a command."""
 
-    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self.lock = Lock()
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            words = [sys.executable, "-W", "error", "-m", "tests.launched", str(theirs.fileno()), name]
-            # Its streams are pipes, as those of its forks are.
-            self._process = subprocess.Popen(
-                words,
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+        self._socket = connection
 
     def run(
         self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: bytes
@@ -90,12 +98,11 @@ class _Loaded:
             os.close(descriptor)
         stdout, stderr = _read_to_end(output, errors)
         status = self._socket.recv(4)
-        assert status, self._process.communicate()[1].decode()
+        assert status, "the process that has loaded the command has ended; it says why in the end"
         return os.waitstatus_to_exitcode(int.from_bytes(status, "little")), stdout, stderr
 
     def close(self) -> None:
         self._socket.close()
-        self._process.communicate()
 
 
 def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
