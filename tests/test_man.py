@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsvc.cli import man, roff
@@ -112,6 +112,8 @@ def test_pages_that_are_referred_to_are_there() -> None:
 
 
 @needs_groff
+# Each is a groff of its own.
+@settings(max_examples=40)
 @given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60), min_size=1))
 def test_any_text_is_shown_as_it_is(lines: list[str]) -> None:
     source = "\n".join(['.TH "T" 1 "" "" ""', ".SH X", *roff.verbatim("\n".join(lines))])
