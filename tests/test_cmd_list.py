@@ -19,6 +19,7 @@ from dsvc.history.revisions import Target
 from dsvc.history.store import Store
 from dsvc.history.tags import create_tag
 from dsvc.log.entry import RefChange
+from dsvc.log.sessions import Upload, UploadState, encode_upload
 from dsvc.model.ids import Kind, ObjectId
 from tests.conftest import RunDsvc
 from tests.counting_backend import CountingBackend
@@ -210,6 +211,28 @@ def test_a_push_that_was_killed_shows_as_aborted_until_the_next_one(folder: Path
         assert run_forked("commit", "-q", "--allow-empty", "-m", "three", cwd=root).code == 0
         assert run_forked("push", "-q", "origin", "main", cwd=root).code == 0
         assert [line.split()[1] for line in run_forked("list", "origin", cwd=root).stdout.splitlines()] == ["final"]
+
+
+def test_what_others_say_of_a_push_does_not_reach_the_terminal_as_it_is(folder: Path, run_dsvc: RunDsvc) -> None:
+    told = Upload(
+        1,
+        UploadState.FAILED,
+        "ada\x1b[31m",
+        7,
+        0,
+        0,
+        {"refs/heads/x\x1b[2J": "0" * 64},
+        reason="\x1b]0;me\x07\nmain  final",
+    )
+    run_dsvc("push", "-q", "origin", "main", cwd=folder)
+    session = folder / "../remote/sessions/word"
+    session.mkdir(parents=True)
+    (session / "0").write_bytes(encode_upload(told))
+
+    lines = run_dsvc("list", "origin", "--datasets", cwd=folder).stdout.splitlines()
+
+    assert [line.split()[1] for line in lines] == ["failed", "final"]
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_push_that_failed_says_why(folder: Path) -> None:

@@ -178,6 +178,9 @@ def test_what_others_wrote_there_is_passed_over() -> None:
         "long/0": known + b" " * 70_000,
         "odd/x": known,
         "odd/y1": known,
+        "time/0": msgspec.json.encode({**newer, "time": -(10**17)}),
+        "late/0": msgspec.json.encode({**newer, "started": 10**18}),
+        "below/0": msgspec.json.encode({**newer, "sent": -1}),
         "target/0": msgspec.json.encode({**newer, "targets": {MAIN: "no id"}}),
     }.items():
         backend.write(f"sessions/{name}", raw)

@@ -346,7 +346,8 @@ def print_rows(rows: Sequence[Row], room: int | None = None) -> None:
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row, texts in zip(rows, shown, strict=True):
         cells = (f"{text:{width}}" for text, width in zip(texts, widths, strict=True) if width)
-        line = f"{'  '.join(cells)}  {row.what}".rstrip()
+        # Anybody who can push may have written it.
+        line = console.printable(f"{'  '.join(cells)}  {row.what}".rstrip())
         console.out(line if room is None or len(line) <= room else f"{line[: room - 1]}…")
         for text in row.below:
-            console.out(f"    {text}")
+            console.out(f"    {console.printable(text)}")

@@ -49,6 +49,9 @@ _LONGEST_SILENCE: Final = 24 * 3600 * 1_000_000
 
 # What others wrote there may be anything.
 _Value = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+# Up to the end of the year 9999, which is the last that has a date.
+_Time = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000_000)]
 
 
 class UploadState(Enum):
@@ -71,12 +74,12 @@ class Upload(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int
     state: UploadState
     actor: str
-    process: int
-    started: int
-    time: int
+    process: _Count
+    started: _Time
+    time: _Time
     targets: dict[str, _Value | None]
-    sent: int = 0
-    total: int = 0
+    sent: _Count = 0
+    total: _Count = 0
     packs: list[str] = []
     reason: str = ""
     host: str = ""
