@@ -100,6 +100,10 @@ def test_a_remote_is_checked_by_name(work: Path, remote: Path, run_dsvc: RunDsvc
     whole = summary(run_dsvc, work)
     assert (whole["packs"], whole["unread_packs"], whole["commits"]) == (16, 0, 9)
     assert summary(run_dsvc, work, "--quick")["packs"] == 16
+    (remote / "index").rename(remote / "aside")
+    hint = "run `dsvc fsck --remote origin --rebuild-index`"
+    assert hint in run_dsvc("fsck", "--remote", "origin", cwd=work, code=8).stderr
+    (remote / "aside").rename(remote / "index")
     next(path for path in (remote / "packs").rglob("*") if path.is_file()).unlink()
     assert summary(run_dsvc, work, "--quick", code=8)["damaged"] is True
     run_dsvc("fsck", "--remote", "elsewhere", cwd=work, code=4)
@@ -113,6 +117,8 @@ def test_a_sample_reads_a_share_of_the_packs(
     read = summary(run_dsvc, work, "--sample", share)
 
     assert (read["packs"], read["unread_packs"]) == (packs, 16 - packs)
+    # Whether a version lacks something, only who has read all can tell.
+    assert read["commits"] == (9 if packs == 16 else 0)
     assert remote.is_dir()
 
 

@@ -36,7 +36,7 @@ _SHOWN: Final = 20
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 _HINTS: Final = {
-    Part.INDEX: "the index can be made anew from the packs: run `dsvc fsck --rebuild-index`",
+    Part.INDEX: "the index can be made anew from the packs: run `dsvc fsck{store} --rebuild-index`",
     Part.PACK: "a pack never changes: if a clone, a remote or a backup has the file of that name, copy it to "
     "packs/ of the damaged store",
     Part.LOG: "an entry never changes: if a backup has the file of that number, copy it to log/ of the damaged store",
@@ -144,7 +144,8 @@ def command(
     if json:
         _print_json(report)
     else:
-        _print(report, where=address or remote, full=not quick)
+        named = f" --remote {remote}" if remote else f" {redact(address)}" if address else ""
+        _print(report, where=address or remote, named=named, full=not quick)
     return _DAMAGED if report.is_damaged else 0
 
 
@@ -205,7 +206,7 @@ def _promised(store: Store) -> Promised:
     return Promised(databases, unreachable, lacking)
 
 
-def _print(report: Report, *, where: str | None, full: bool) -> None:
+def _print(report: Report, *, where: str | None, named: str, full: bool) -> None:
     for finding in report.findings:
         if finding.severity is Severity.DAMAGE:
             console.out(f"{console.paint('damaged:', 'red')} {finding}")
@@ -217,7 +218,7 @@ def _print(report: Report, *, where: str | None, full: bool) -> None:
     parts = {finding.part for finding in report.findings if finding.severity is Severity.DAMAGE}
     for part, hint in _HINTS.items():
         if part in parts and not (part is Part.OBJECT and Part.PACK in parts):
-            console.hint(hint)
+            console.hint(hint.format(store=named))
     _summarise(report, where=where, full=full)
 
 

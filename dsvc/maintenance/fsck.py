@@ -103,7 +103,7 @@ def fsck(
     segments, findings = load_segments(store.backend, state.segments_by_age)
     report.findings.extend(findings)
     lost = _check_data(store, state, segments, report, full=full, sample=sample, threads=threads, progress=progress)
-    if sample is not None:
+    if sample is not None and report.unread:
         return report
     if any(finding.part is Part.INDEX for finding in report.findings):
         problem = "what versions need was not looked for: the index has to be mended first"
