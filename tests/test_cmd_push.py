@@ -152,6 +152,20 @@ def test_each_remote_gets_it_and_one_that_fails_keeps_none_of_the_others(work: P
         assert run_dsvc("push", "-q", "--json", name, cwd=work).lines[0].endswith('"status":"unchanged"}')
 
 
+def test_a_remote_that_is_read_only_is_none_of_all_remotes(work: Path, run_dsvc: RunDsvc) -> None:
+    run_dsvc("remote", "add", "upstream", "../upstream", "--read-only", cwd=work)
+
+    result = run_dsvc("push", "--all-remotes", cwd=work)
+
+    assert "upstream: it is read-only, and left out" in result.stderr.splitlines()
+    assert not (work / "../upstream").exists()
+    told = [json.loads(line) for line in run_dsvc("push", "--all-remotes", "--json", cwd=work).lines]
+    assert {one["name"]: one["read_only"] for one in told if one["kind"] == "remote"} == {
+        "origin": False,
+        "upstream": True,
+    }
+
+
 def test_all_remotes_take_neither_one_remote_nor_an_upstream(work: Path, run_dsvc: RunDsvc) -> None:
     run_dsvc("push", "--all-remotes", "origin", cwd=work, code=2)
     run_dsvc("push", "--all-remotes", "-u", cwd=work, code=2)

@@ -79,8 +79,8 @@ def command(
     `--force` neither. An alias such as *DATASET*`@prod` moves there as it has moved here, unless somebody else moved it
     meanwhile.
 
-    With `--all-remotes`, each remote gets it; one that fails keeps none of the others from getting it, and the exit
-    code is that of the first that failed.
+    With `--all-remotes`, each remote gets it that is not read-only; one that fails keeps none of the others from
+    getting it, and the exit code is that of the first that failed.
 
     Examples:
         $ dsvc push
@@ -175,10 +175,13 @@ def _to_all(pushing: _Pushing) -> int:
     """Push to every remote; return the exit code of the first that failed, 0 if none did."""
     code = 0
     for name in pushing.worktree.config.remotes():
+        read_only = pushing.worktree.config.flag(f"remote.{name}.read-only")
         if pushing.json:
-            console.out_json({"kind": "remote", "name": name})
+            console.out_json({"kind": "remote", "name": name, "read_only": read_only})
         else:
-            console.say(f"{name}:")
+            console.say(f"{name}: it is read-only, and left out" if read_only else f"{name}:")
+        if read_only:
+            continue
         try:
             pushing.to(name)
         except DsvcError as error:
