@@ -42,7 +42,8 @@ def test_a_relative_address_means_the_same_in_every_folder(repository_folder: Pa
         (["add", "bad/name", "../other"], 2),
         (["add", "new", "ftp://host/folder"], 2),
         (["add", "new", "s3:///key"], 2),
-        (["add", "new", "sftp://ada:secret@host/x"], 2),
+        (["add", "new", "sftp://ada:hunter2@host/x"], 2),
+        (["add", "new", "s3://bucket/x", "--endpoint", "https://ada:hunter2@host"], 2),
         (["add", "new", "/no/such/folder/here"], 4),
         (["add", "new", "."], 10),
         (["add", "new"], 2),
@@ -68,7 +69,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     result = run_dsvc("remote", *words, cwd=repository_folder, code=code)
 
     assert result.stderr.startswith("error: ")
-    assert "secret" not in result.stderr
+    assert "hunter2" not in result.stderr
     assert (repository_folder / ".dsvc" / "config.toml").read_bytes() == before
 
 
@@ -102,3 +103,12 @@ def test_a_remote_that_went_back_is_refused_until_it_is_accepted(repository_fold
     assert "dsvc remote accept-rewind origin" in result.stderr
     run_dsvc("remote", "accept-rewind", "origin", cwd=repository_folder)
     run_dsvc("fetch", cwd=repository_folder)
+
+
+@pytest.mark.parametrize("key", ["remote.new.url", "remote.new.endpoint"])
+def test_no_secret_gets_into_the_configuration(key: str, repository_folder: Path, run_dsvc: RunDsvc) -> None:
+    result = run_dsvc("config", key, "https://ada:hunter2@host/x", cwd=repository_folder, code=2)
+
+    assert "hunter2" not in result.stderr
+    assert "secret-env" in result.stderr
+    assert run_dsvc("config", key, cwd=repository_folder, code=1).stdout == ""

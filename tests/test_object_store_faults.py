@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dsvc.errors import StorageError
+from dsvc.errors import NoSpaceError, StorageError
 from dsvc.log.append import create_entry
 from dsvc.log.entry import LogEntry
 from dsvc.log.log import Log
@@ -353,6 +353,8 @@ def test_a_store_is_made_although_the_answer_is_lost(setting: Setting) -> None:
         (403, "InvalidAccessKeyId", StorageError, "does not accept the credentials"),
         (403, "RequestTimeTooSkewed", StorageError, "clock"),
         (400, "AuthorizationHeaderMalformed", StorageError, "another region"),
+        (507, "XMinioStorageFull", NoSpaceError, "no space is left"),
+        (403, "QuotaExceeded", NoSpaceError, "no space is left"),
         (501, "NotImplemented", NoConditionalWritesError, "no conditional writes"),
     ],
 )

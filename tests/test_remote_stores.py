@@ -13,6 +13,7 @@ from dsvc.storage.backend import Backend
 from dsvc.storage.faults import NoConditionalWritesError
 from dsvc.transport.probe import probe
 from tests.conftest import PROJECT, RunDsvc
+from tests.servers.process import free_port
 from tests.servers.registry import SERVERS
 from tests.stores import HONEST, Stores
 from tests.transport_support import make_context
@@ -267,6 +268,25 @@ def test_a_host_whose_key_is_not_known_is_not_trusted(stores: Stores, run_dsvc: 
 
     assert "the host key of" in result.stderr
     assert "is not known" in result.stderr
+
+
+def test_a_folder_behind_ssh_may_have_any_name(stores: Stores, run_dsvc: RunDsvc, repository_folder: Path) -> None:
+    env, address = stores.environment("sshd"), stores.address("sshd")
+    folder = Path("/" + address.partition("//")[2].partition("/")[2])
+
+    run_dsvc("remote", "add", "origin", f"{address}/a%20b?c#d \u00fc", cwd=repository_folder, env=env)
+    (repository_folder / "file").write_text("data")
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "First", cwd=repository_folder)
+    run_dsvc("push", "-q", cwd=repository_folder, env=env)
+
+    assert [path.name for path in folder.iterdir()] == ["a b?c#d \u00fc"]
+
+
+def test_a_machine_without_ssh_refuses_the_connection(run_dsvc: RunDsvc) -> None:
+    said = run_dsvc("list", f"sftp://127.0.0.1:{free_port()}/x", code=7).stderr
+
+    assert "the connection was refused" in said
 
 
 def test_a_branch_that_somebody_works_on_behind_ssh_stays_where_it_is(

@@ -95,8 +95,17 @@ def _change(key: str, value: str | None, file: Path) -> int:
     if value is None:
         unset_value(file, key)
     else:
+        _check_secrets(key, value)
         set_value(file, key, parse_value(key, value))
     return 0
+
+
+def _check_secrets(key: str, value: str) -> None:
+    if key.startswith("remote.") and key.endswith((".url", ".endpoint")):
+        # Only for these: it is a tenth of the start.
+        from dsvc.transport.address import check_endpoint
+
+        check_endpoint(value)
 
 
 def _get(key: str, settings: Config, *, origin: bool, json: bool) -> int:

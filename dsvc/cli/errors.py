@@ -78,6 +78,8 @@ _HINTS: Final[dict[str, str]] = {
     "BusyError": "another dsvc is at work here; wait for it, then try again",
     "CorruptionError": _FSCK,
     "CredentialsExpiredError": "log in again, then run the same command again; nothing was lost",
+    "CredentialsInAddressError": "leave it out: `remote.NAME.secret-env` names a variable with it, and dsvc-remotes(7) "
+    "tells where else credentials come from",
     "CredentialsRefusedError": "see dsvc-remotes(7) for where credentials come from, and check the name of the profile",
     "DatasetInUseError": "to delete what is not published all the same, use `--force`; to hide it, run "
     "`dsvc dataset archive NAME`",

@@ -13,7 +13,7 @@ from dsvc.cli.options import Json, Verbose, argument, option
 from dsvc.cli.session import open_repository
 from dsvc.config import Value, set_value, unset_value
 from dsvc.errors import StorageError
-from dsvc.transport.address import check_address, folder_of, redact
+from dsvc.transport.address import check_address, check_endpoint, folder_of, redact
 from dsvc.transport.position import forget_position
 from dsvc.transport.remote import (
     Remote,
@@ -116,6 +116,8 @@ def add(
     if name in worktree.config.remotes():
         raise RemoteExistsError(name)
     stored = _stored(worktree, address)
+    if endpoint is not None:
+        check_endpoint(endpoint)
     given = {
         "endpoint": endpoint, "region": region, "profile": profile, "key-file": key_file, "secret-env": secret_env,
         "storage-class": storage_class, "anonymous": anonymous or None, "read-only": read_only or None,

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-from dsvc.errors import StorageError
+from dsvc.errors import NoSpaceError, StorageError
 from dsvc.storage.faults import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -28,6 +28,7 @@ _REFUSED: Final = {
 }  # fmt: skip
 _EXISTING: Final = {"BlobAlreadyExists", "PreconditionFailed", "ConditionNotMet", "UploadIDAlreadyExists"}
 _ELSEWHERE: Final = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
+_FULL: Final = {"QuotaExceeded", "XMinioStorageFull"}
 _REFUSED_BEFORE: Final = {429, 503}
 _UNCLEAR: Final = {408, 500, 502, 504}
 _SILENT: Final = "nobody answers at {}: {}"
@@ -66,6 +67,8 @@ def _refusal(status: int, code: str, address: str, said: str) -> Exception:
         return StorageError(f"{address} is in another region than was asked ({said})")
     if code == "RequestTimeTooSkewed":
         return StorageError(f"{address} says that the clock of this machine is wrong")
+    if status == 507 or code in _FULL:
+        return NoSpaceError(f"no space is left at {address} ({said})")
     if status == 403:
         return AccessDeniedError(f"no permission at {address} ({said})")
     if status == 501:

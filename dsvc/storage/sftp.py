@@ -250,14 +250,19 @@ class SftpDriver:
             return Fault(FaultKind.EXISTS, StorageError(f"{self._address}: it is there already"))
         if isinstance(error, PermissionError):
             return Fault(FaultKind.FINAL, AccessDeniedError(f"no permission at {self._address}"))
-        if isinstance(error, NoValidConnectionsError | socket.gaierror) or self._is_unreached(error):
+        if isinstance(error, NoValidConnectionsError):
+            # One for each address of the machine, and none of its own.
+            return network_fault(next(iter(error.errors.values())), address=self._address, sent=False)
+        if isinstance(error, socket.gaierror) or self._is_unreached(error):
             return network_fault(error, address=self._address, sent=False)
         if isinstance(error, paramiko.SSHException | EOFError | TimeoutError | ConnectionError):
             return lost(self._address)
         if isinstance(error, OSError):
             reason = error.strerror or str(error) or type(error).__name__
             # What a server of SFTP version 3 says of a full disk, and of all else that it has no number for.
-            return Fault(FaultKind.FINAL, StorageError(f"the server of {self._address} says no more than: {reason}"))
+            guess = "; perhaps its disk is full" if reason == "Failure" else ""
+            message = f"the server of {self._address} says no more than: {reason}{guess}"
+            return Fault(FaultKind.FINAL, StorageError(message))
         return None
 
     def _sort_login(self, error: Exception) -> Exception | None:
@@ -360,6 +365,7 @@ def _replace(channel: paramiko.SFTPClient, temporary: str, name: str) -> None:
 
 def open_sftp(address: str, settings: Settings, clock: Clock | None = None) -> ObjectStore:
     """Return the backend at *address*, `sftp://USER@HOST:PORT/PATH`; a path that begins with `/~/` is from home."""
-    path = posixpath.normpath(unquote(urlsplit(address).path) or "/")
+    # All of it: `?` and `#` are parts of names here.
+    path = posixpath.normpath("/" + unquote(address.partition("://")[2].partition("/")[2]))
     root = path.removeprefix("/~/") if path.startswith("/~/") else path
     return ObjectStore(SftpDriver(address, root, settings), address, root.rstrip("/"), settings, clock)

@@ -23,6 +23,7 @@ __all__ = [
     "CredentialsInAddressError",
     "UnsupportedAddressError",
     "check_address",
+    "check_endpoint",
     "folder_of",
     "has_worktree",
     "open_backend",
@@ -32,6 +33,8 @@ __all__ = [
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CREDENTIALS: Final = re.compile(r"(://[^/@:]*):[^/@]*@")
+# Of Azure, S3 and Google, in this order; all before it is what they say it is good for.
+_SIGNATURE: Final = re.compile(r"([?&](?:sig|X-Amz-Signature|X-Goog-Signature)=)[^&]+", re.IGNORECASE)
 CONTROL: Final = ".dsvc"
 _STORE: Final = "store"
 
@@ -41,10 +44,12 @@ class UnsupportedAddressError(InvalidInputError):
 
 
 class CredentialsInAddressError(InvalidInputError):
-    """An address with a password in it, which would be written where others can read it."""
+    """An address with a password in it, or a signed one, which would be written where others can read it."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(f"the address {redact(address)} holds a password, and would be stored as it is")
+        super().__init__(
+            f"the address {redact(address)} holds a password or a signature, and others can read addresses"
+        )
 
 
 def _kinds() -> str:
@@ -52,8 +57,8 @@ def _kinds() -> str:
 
 
 def redact(address: str) -> str:
-    """Return *address* with the password in it, if there is one, hidden."""
-    return _CREDENTIALS.sub(r"\1:***@", address)
+    """Return *address* with the password or the signature in it, if there is one, hidden."""
+    return _SIGNATURE.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", address))
 
 
 def _scheme(address: str) -> str:
@@ -72,8 +77,7 @@ def check_address(address: str) -> str:
         message = f"an address cannot be {address!r}"
         raise UnsupportedAddressError(message)
     scheme = _scheme(address)
-    if scheme and urlsplit(address).password is not None:
-        raise CredentialsInAddressError(address)
+    _check_secrets(address, scheme)
     if scheme not in _BACKENDS and scheme not in _REMOTE:
         message = f"cannot reach {redact(address)}: a remote is a folder, as a path or file:///path, or {_kinds()}"
         raise UnsupportedAddressError(message)
@@ -81,6 +85,21 @@ def check_address(address: str) -> str:
         message = f"the address {redact(address)} names no {'machine' if scheme == 'sftp' else 'bucket'}"
         raise UnsupportedAddressError(message)
     return address
+
+
+def check_endpoint(url: str) -> str:
+    """Return *url* if it may be stored as that of a service.
+
+    Raises:
+        CredentialsInAddressError: It holds a password.
+    """
+    _check_secrets(url, _scheme(url))
+    return url
+
+
+def _check_secrets(address: str, scheme: str) -> None:
+    if scheme and (urlsplit(address).password is not None or _SIGNATURE.search(address)):
+        raise CredentialsInAddressError(address)
 
 
 def folder_of(address: str, base: Path) -> Path | None:
@@ -126,7 +145,7 @@ def open_backend(address: str, base: Path, settings: Settings = NO_SETTINGS) -> 
 
 def has_worktree(backend: Backend, address: str) -> bool:
     """Tell whether the store of *backend*, at *address*, is that of a repository where somebody works."""
-    root = backend.root if isinstance(backend, LocalBackend) else PurePosixPath(urlsplit(address).path)
+    root = backend.root if isinstance(backend, LocalBackend) else PurePosixPath(address)
     return root.name == _STORE and root.parent.name == CONTROL
 
 
