@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from yarl import URL
 
+from dsvc.storage.web import is_within
 from tests.conftest import RunDsvc
 from tests.inside import call_dsvc
 from tests.web_server import WebServer, web_server
@@ -268,6 +270,60 @@ def test_links_of_others_are_followed_only_where_somebody_here_allows_it(
     call_dsvc("config", "links.allow", f"{web.url}/*,{outside.as_uri()}/*", cwd=clone)
     assert call_dsvc("cat", "labels.csv", "a.txt", cwd=clone).stdout == "cat,dog\none\n"
     assert call_dsvc("link", "check", cwd=clone).code == 0
+
+
+def test_a_redirect_is_followed_within_a_server_and_elsewhere_only_where_that_is_allowed(
+    call_dsvc: RunDsvc, repository: Path, web: WebServer
+) -> None:
+    web.moved["/moved.csv"] = "/data/labels.csv"
+    web.pages["/other.csv"] = b"cat\n"
+    with web_server() as other:
+        other.pages["/secret.csv"] = b"key\n"
+
+        call_dsvc("link", "add", f"{web.url}/moved.csv", f"{web.url}/other.csv", cwd=repository)
+        assert call_dsvc("cat", "moved.csv", cwd=repository).stdout == "cat,dog\n"
+        web.moved["/other.csv"] = f"{other.url}/secret.csv?token=hidden"
+        refused = call_dsvc("cat", "other.csv", cwd=repository, code=10).stderr
+        checked = call_dsvc("link", "check", cwd=repository, code=7).stdout
+        added = call_dsvc("link", "add", "--digest", f"{web.url}/other.csv", cwd=repository, code=10).stderr
+
+        told = f"{web.url}/other.csv leads on to {other.url}/secret.csv"
+        assert all(told in said and "hidden" not in said for said in (refused, checked, added))
+        assert "\nhint: if you trust that too, set `links.allow` " in refused
+        assert not other.asked
+        other.pages["/secret.csv?token=hidden"] = b"cat\n"
+        call_dsvc("config", "links.allow", f"{other.url}/*", cwd=repository)
+        call_dsvc("link", "update", "other.csv", cwd=repository)
+        assert call_dsvc("cat", "other.csv", cwd=repository).stdout == "cat\n"
+        call_dsvc("config", "--unset", "links.allow", cwd=repository)
+        assert call_dsvc("cat", "--links", "other.csv", cwd=repository).stdout == "cat\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://a.org/x", "http://a.org/y"),
+        ("http://a.org/x", "https://A.org/y"),
+        ("http://a.org/x", "https://a.org:8443/y"),
+        ("https://a.org/x", "https://a.org:443/y"),
+    ],
+)
+def test_a_server_may_send_to_itself_and_to_its_encrypted_side(url: str, target: str) -> None:
+    assert is_within(URL(url), URL(target))
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://a.org/x", "http://a.org/y"),
+        ("http://a.org/x", "http://a.org:8080/y"),
+        ("https://a.org/x", "https://a.org:8443/y"),
+        ("http://a.org/x", "https://b.a.org/y"),
+        ("http://a.org/x", "http://169.254.169.254/latest/meta-data"),
+    ],
+)
+def test_another_port_or_host_is_another_server(url: str, target: str) -> None:
+    assert not is_within(URL(url), URL(target))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ __all__ = ["WebServer", "web_server"]
 
 
 class WebServer:
-    """Serves *pages* by path: *shy* ones without a length, *whole* ones without ranges, *forbidden* ones not at all."""
+    """Serves *pages* by path: *shy* ones without a length, *whole* ones without ranges, *forbidden* ones not at all.
+
+    *moved* pages are elsewhere.
+    """
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -19,6 +22,7 @@ class WebServer:
         self.shy: set[str] = set()
         self.whole: set[str] = set()
         self.forbidden: set[str] = set()
+        self.moved: dict[str, str] = {}
         self.asked: list[tuple[str, str]] = []
 
 
@@ -33,6 +37,12 @@ def web_server() -> Iterator[WebServer]:
 
         def _answer(self, *, body: bool) -> None:
             web.asked.append((self.command, self.path))
+            if self.path in web.moved:
+                self.send_response(302)
+                self.send_header("Location", web.moved[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             page = web.pages.get(self.path)
             if page is None or self.path in web.forbidden:
                 self.send_error(404 if page is None else 403)

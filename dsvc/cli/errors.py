@@ -120,6 +120,7 @@ _HINTS: Final[dict[str, str]] = {
     "PrerequisiteMissingError": "get those first, from an earlier bundle or from one that is made without `--since`",
     "OccupiedError": "to let them make way, use `--overwrite`; to keep them, name another folder",
     "ReadOnlyRemoteError": "to write there all the same, set `remote.NAME.read-only` to false",
+    "RedirectedElsewhereError": "if you trust that too, set `links.allow` to a pattern of such URLs; see dsvc-link(1)",
     "StagedMetadataError": "commit it before, or give it up with `dsvc reset`",
     "StagedChangesError": "commit them first, or unstage them with `dsvc restore --staged`",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",

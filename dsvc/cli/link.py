@@ -64,7 +64,8 @@ def command(*, null: NullTerminated = False, json: Json = False) -> None:
     A version may come from somebody else, and so may its links. They are only followed to URLs that were given
     to `dsvc link add` in this repository, that `links.allow` permits, or with `--links`, which never reads files of
     this machine. How a bucket is reached, if not with what the environment says, is configured as for a remote
-    with an address in that bucket.
+    with an address in that bucket. A web server may send us on to another page of its own, or to its encrypted side;
+    to another server only where `links.allow` or `--links` permits that.
 
     Examples:
         $ dsvc link add --recursive s3://bucket/raw/2026 --to raw

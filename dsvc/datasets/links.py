@@ -126,7 +126,7 @@ class Links:
         with self._lock:
             key = place_of(url)
             if key not in self._places:
-                self._places[key] = open_foreign(url, self._settings(url))
+                self._places[key] = open_foreign(url, self._settings(url), self._policy.allows)
             return self._places[key]
 
     def _settings(self, url: str) -> Settings:

@@ -17,7 +17,7 @@ import msgspec
 from dsvc.errors import DsvcError, InvalidInputError, NotFoundError, StorageError
 from dsvc.model.link_url import BUCKET_SCHEMES, without_secrets
 from dsvc.storage.faults import AccessDeniedError, Fault, MissingExtraError
-from dsvc.storage.http_faults import causes, http_fault
+from dsvc.storage.http_faults import causes
 from dsvc.storage.local import storage_error
 from dsvc.storage.settings import NO_SETTINGS, Settings
 
@@ -184,6 +184,9 @@ class Foreign:
         """Return what *error* means; its own text may hold a secret."""
         if isinstance(error, DsvcError):
             return None
+        ours = next((each for each in causes(error) if isinstance(each, DsvcError)), None)
+        if ours is not None:
+            return ours
         # What a library says of its own comes before what fsspec makes of it, which tells less.
         chain = sorted(causes(error), key=lambda each: isinstance(each, OSError))
         status = next((code for each in chain if (code := _status(each))), None)
@@ -255,8 +258,12 @@ def place_of(url: str) -> tuple[str, str]:
     return same.get(scheme, scheme), rest.partition("/")[0].lower()
 
 
-def open_foreign(url: str, settings: Settings = NO_SETTINGS) -> Foreign:
+def open_foreign(
+    url: str, settings: Settings = NO_SETTINGS, allows: Callable[[str], bool] = lambda _: False
+) -> Foreign:
     """Return the place that *url* is in, reached as *settings* say. Nobody is asked yet, but for credentials.
+
+    A web server that redirects is followed to another one only if that *allows* to.
 
     Raises:
         MissingExtraError: What it needs is not installed.
@@ -277,7 +284,7 @@ def open_foreign(url: str, settings: Settings = NO_SETTINGS) -> Foreign:
         system, driver = opener(f"{scheme}://{url.partition('://')[2].partition('/')[0]}", settings)
         return Foreign(scheme, system, driver.sort)
     try:
-        system, sort = _open_web(url, settings)
+        system, sort = import_module("dsvc.storage.web").open_web(url, settings, allows)
     except ModuleNotFoundError as error:
         raise MissingExtraError(scheme, "http") from error
     return Foreign(scheme, system, sort)
@@ -288,23 +295,3 @@ _BUCKETS: Final = {
     "gs": ("dsvc.storage.gcs", "gcs"),
     "az": ("dsvc.storage.azure", "azure"),
 }
-
-
-def _open_web(url: str, settings: Settings) -> tuple[Any, Callable[[Exception], Fault | None]]:
-    import aiohttp
-    from fsspec.implementations.http import HTTPFileSystem
-
-    from dsvc.storage.http_connection import connection_fault
-
-    host = without_secrets(url).split("?")[0]
-
-    def sort(error: Exception) -> Fault | None:
-        if isinstance(error, aiohttp.ClientResponseError):
-            return http_fault(error.status, "", address=host, bucket=host)
-        if isinstance(error, aiohttp.ClientError | TimeoutError):
-            return connection_fault(error, host)
-        return None
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=settings.timeout)
-    options = {"trust_env": True, "timeout": timeout}
-    return HTTPFileSystem(client_kwargs=options, skip_instance_cache=True, use_listings_cache=False), sort
