@@ -55,6 +55,9 @@ def command(
     In the middle of a merge, `--ours` and `--theirs` take one side of files that are in conflict, as with
     `dsvc restore`.
 
+    Symlinks are written as they are in the version, wherever they lead; nothing is ever written through one. Of data of
+    other people, dsvc-get(1) and dsvc-export(1) write none that lead out of the version.
+
     A word that is both a version and a file is refused: put `--` before paths.
 
     Examples:

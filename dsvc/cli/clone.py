@@ -95,6 +95,8 @@ def command(
     `log`, `show`, `ls`, `cat`, `du`, `list`, `reflog`, `graph`, `diff` of two versions, `branch`, `tag`, `publish`,
     `push`, `fetch`, `remote`, `config` and `fsck` work there; what needs files refuses.
 
+    Symlinks are written as they are in the version, wherever they lead; see dsvc-checkout(1).
+
     A clone that was interrupted goes on where it was when the same command is run again.
 
     Examples:

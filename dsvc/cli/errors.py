@@ -124,6 +124,7 @@ _HINTS: Final[dict[str, str]] = {
     "StagedMetadataError": "commit it before, or give it up with `dsvc reset`",
     "StagedChangesError": "commit them first, or unstage them with `dsvc restore --staged`",
     "SwitchInterruptedError": "to finish it, run `dsvc switch --continue`; to go back, `dsvc switch --abort`",
+    "SymlinkOutsideError": "if you trust it, use `--unsafe-symlinks`",
     "TargetExistsError": "choose another name; to overwrite an archive, use `--force`",
     "TlsError": "check the address, and the certificate of the service; a private one's is named by `AWS_CA_BUNDLE` or "
     "`SSL_CERT_FILE`",

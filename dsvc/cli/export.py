@@ -11,7 +11,7 @@ from dsvc.cli import console
 from dsvc.cli.errors import UsageError
 from dsvc.cli.history import History, PathNotFoundError, open_history
 from dsvc.cli.links import open_links
-from dsvc.cli.options import AnyLinks, Json, Quiet, argument, option
+from dsvc.cli.options import AnyLinks, AnySymlinks, Json, Quiet, argument, option
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.datasets.archives import Archive, Format, format_of, open_archive, open_folder
 from dsvc.datasets.export import Exported, LinkTreatment, Selected, export, new_file, new_folder, select
@@ -44,6 +44,7 @@ def command(
         option("--linked", help="Of links, read the content, leave them out, or write where they lead."),
     ] = "read",
     links: AnyLinks = False,
+    unsafe_symlinks: AnySymlinks = False,
     force: Annotated[bool, option("-f", "--force", help="Overwrite the archive if it is there.")] = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -62,6 +63,8 @@ def command(
     The content of a link is read from where it is and verified, as dsvc-link(1) describes. With `--linked=skip` links
     are left out, and with `--linked=url` a file `PATH.url` says where each leads.
 
+    A symlink that leads out of the version is refused, as by dsvc-get(1), unless `--unsafe-symlinks` is given.
+
     Examples:
         $ dsvc export v1.0 --to images.tar.zst
         $ dsvc export v1.0 labels --to labels.zip
@@ -73,7 +76,7 @@ def command(
         5 the target is there already
         8 something is damaged, or what a link leads to has changed
         9 no space is left
-        10 a link leads where nobody here has allowed it
+        10 a link leads where nobody here has allowed it, or a symlink leads out of the version
 
     See also:
         dsvc-verify(1), dsvc-bundle(1), dsvc-cat(1), dsvc-link(1)
@@ -97,6 +100,7 @@ def command(
             open_links(history.worktree, anything=links),
             prefix=place,
             treatment=linked,
+            any_symlinks=unsafe_symlinks,
             progress=progress,
         )
     _report(to, done, json=json)

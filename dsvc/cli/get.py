@@ -13,7 +13,7 @@ import msgspec
 from dsvc.cli import console
 from dsvc.cli.aliases import path_within, what_is_meant
 from dsvc.cli.errors import Failure, UsageError, exit_code
-from dsvc.cli.options import AnyLinks, Jobs, Json, Quiet, Verbose, argument, option
+from dsvc.cli.options import AnyLinks, AnySymlinks, Jobs, Json, Quiet, Verbose, argument, option
 from dsvc.cli.pathspec import PathspecFile, PathspecNull, read_lines
 from dsvc.cli.progress_bar import progress_bar
 from dsvc.cli.session import make_context, now, record_use
@@ -61,6 +61,7 @@ def command(
     verify: Annotated[bool, option("--verify", help="Hash what is there already, too.")] = False,
     offline: Annotated[bool, option("--offline", help="Ask nobody, and use what is known.")] = False,
     any_links: AnyLinks = False,
+    unsafe_symlinks: AnySymlinks = False,
     pathspec_from_file: PathspecFile = None,
     pathspec_file_nul: PathspecNull = False,
     jobs: Jobs = None,
@@ -92,6 +93,10 @@ def command(
     runs, the folder stays where it is, whatever is evicted, and the exit status is its own. Without one, the folder
     stays for the time of `cache.keep`, a day by default, and longer if it is pinned; see dsvc-cache(1).
 
+    Programs follow symlinks, so one that leads out of the version is refused: it may come from somebody who wants
+    another file of yours to be read. Its target is absolute, or has a `..` that goes above the root or comes after a
+    name. `--unsafe-symlinks` writes it as it is.
+
     `@ALIAS` is the version that the code here uses under that name, as its `dsvc.lock` or the environment says; see
     dsvc-use(1).
 
@@ -109,7 +114,8 @@ def command(
         5 *DIR* holds other things, or is a file
         7 the remote cannot be reached
         8 something that came is damaged, or what a link leads to has changed
-        10 a link leads to a URL that nobody here has named, or *DIR* is a repository
+        10 a link leads to a URL that nobody here has named, a symlink leads out of the version, or *DIR* is a
+        repository
         126 *COMMAND* cannot be run
         127 *COMMAND* is not there
 
@@ -141,7 +147,7 @@ def command(
         else:
             console.out(str(path))
         return 0
-    selection = Selection(clean_paths([what.path] if what.path else paths), part=part)
+    selection = Selection(clean_paths([what.path] if what.path else paths), part=part, any_symlinks=unsafe_symlinks)
     config, control = surroundings()
     umask = _umask()
     cache, limit, keep = open_cache(config), cache_limit(config), cache_keep(config)

@@ -21,6 +21,7 @@ import msgspec
 
 __all__ = [
     "AnyLinks",
+    "AnySymlinks",
     "Argument",
     "Depth",
     "DryRun",
@@ -97,6 +98,7 @@ def _parse_depth(text: str) -> int:
 AnyLinks = Annotated[
     bool, option("--links", help="Follow links to URLs that nobody here has named, but none to files of this machine.")
 ]
+AnySymlinks = Annotated[bool, option("--unsafe-symlinks", help="Write symlinks that lead out of the version, too.")]
 Depth = Annotated[
     int | None,
     option("--depth", metavar="N", parse=_parse_depth, help="Get only the *N* newest versions of each branch."),

@@ -10,6 +10,7 @@ import msgspec
 from dsvc.datasets.cached_file import is_cached
 from dsvc.datasets.fill import Filler, Filling
 from dsvc.datasets.means import Means
+from dsvc.datasets.symlinks import check_symlinks
 from dsvc.datasets.tree_record import Damage, folders_of
 from dsvc.errors import NoSpaceError
 from dsvc.model.tree import Entry, EntryKind
@@ -28,14 +29,18 @@ _ATTEMPTS: Final = 3
 
 
 class Assembler:
-    """Puts entries into folders; what is on its way has the name *coming* in the cache, which is held by a lease."""
+    """Puts entries into folders; what is on its way has the name *coming* in the cache, which is held by a lease.
 
-    def __init__(self, means: Means, coming: str) -> None:
+    Without *any_symlinks*, none is put anywhere that leads out of the tree of the entries.
+    """
+
+    def __init__(self, means: Means, coming: str, *, any_symlinks: bool) -> None:
         self._cache = means.cache
         self._source = means.source
         self._workers = means.workers
         self._progress = means.progress
         self._coming = coming
+        self._any_symlinks = any_symlinks
 
     def put(self, entries: Sequence[Entry], target: Path, *, linked: bool) -> int:
         """Put *entries*, of which nothing is there yet, into the folder *target*; return how many bytes no link shares.
@@ -45,11 +50,16 @@ class Assembler:
 
         Raises:
             NameCollisionError: Two paths are one on this filesystem; nothing was written.
+            SymlinkOutsideError: A symlink leads out; nothing was written.
             OutOfReachError, CorruptionError: Some of it cannot be had.
             StorageError: The system refuses.
         """
         if folds_case(target):
             refuse_collisions(entry.path for entry in entries)
+        links = [entry for entry in entries if entry.kind == EntryKind.SYMLINK]
+        if links and not self._any_symlinks:
+            # Before hours of fetching are for nothing.
+            check_symlinks(object_database(self._source.bring(links, self._coming, self._progress)), links)
         folder = os.fsencode(target)
         try:
             with Folders(folder) as folders:
@@ -59,10 +69,8 @@ class Assembler:
         except OSError as error:
             raise storage_error(error, f"write to {target}") from error
         files = [entry for entry in entries if is_cached(entry)]
-        links = [entry for entry in entries if entry.kind == EntryKind.SYMLINK]
         filling = Filling(self._cache.files, folder, linked, mode)
         if self._source.is_lazy:
-            # Before hours of fetching are for nothing.
             _check_room(folder, [entry for entry in files if not self._cache.has_file(entry)])
         with Filler(self._workers) as filler:
             windows = list(_windows(files)) if self._source.is_lazy else [files]

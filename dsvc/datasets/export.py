@@ -15,6 +15,7 @@ import msgspec
 
 from dsvc.datasets.archives import Archive
 from dsvc.datasets.links import Linked, Links, linked_entries
+from dsvc.datasets.symlinks import check_symlinks
 from dsvc.errors import AlreadyExistsError
 from dsvc.history.batches import in_batches
 from dsvc.history.content import read_range
@@ -86,11 +87,13 @@ def export(
     *,
     prefix: bytes = b"",
     treatment: LinkTreatment = "read",
+    any_symlinks: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> Exported:
-    """Write what is *selected* to *archive*, below *prefix*.
+    """Write what is *selected* to *archive*, below *prefix*; with *any_symlinks*, those that lead out of it, too.
 
     Raises:
+        SymlinkOutsideError: One does; nothing was written.
         LinkNotAllowedError: A link leads where nothing may be read; nothing was written.
         LinkGoneError, LinkChangedError: What a link leads to is not there any more, or not what it was.
         CorruptionError, OutOfReachError: Content is damaged, or cannot be had.
@@ -99,6 +102,10 @@ def export(
     """
     if treatment == "read":
         links.check_allowed(selected.linked)
+    symlinks = [entry for entry in selected.entries if entry.kind == EntryKind.SYMLINK]
+    if not any_symlinks:
+        bring_files(objects, symlinks)
+        check_symlinks(objects, symlinks)
     linked = {one.entry.path: one for one in selected.linked}
     done = Exported()
     progress.start("export", files=len(selected.entries), size=selected.size)

@@ -115,6 +115,7 @@ def get(means: Means, wanted: Wanted, *, verify: bool = False) -> Iterator[Got]:
     Raises:
         PathsNotFoundError: A path that is wanted is not in the version.
         LinkNotAllowedError, LinkGoneError, LinkChangedError: The content of a link cannot be had; there is no tree.
+        SymlinkOutsideError: A symlink leads out of the version, and none is wanted that does; there is no tree.
         OutOfReachError, RemoteDamagedError: Some of it cannot be had; there is no tree.
         StorageError: The system refuses; there is no tree.
     """
@@ -131,9 +132,8 @@ def get(means: Means, wanted: Wanted, *, verify: bool = False) -> Iterator[Got]:
                     # What makes trees takes as long to load as all else here together.
                     from dsvc.datasets.make_tree import make_tree
 
-                    known, selection = entries_of(means, wanted), wanted.selection.describe()
-                    root = wanted.version.tree
-                    record = make_tree(means, tree_id, root, known, selection=selection, verify=verify)
+                    known, root = entries_of(means, wanted), wanted.version.tree
+                    record = make_tree(means, tree_id, root, known, selection=wanted.selection, verify=verify)
         yield Got(cache.tree(tree_id), tree_id, record, was_there, lease)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from dsvc.datasets.assemble import Assembler, clear, move_in
 from dsvc.datasets.fetch_links import with_links
 from dsvc.datasets.means import Means
+from dsvc.datasets.selection import Selection
 from dsvc.datasets.tree_record import Damage, TreeRecord, folders_of, inspect, write_manifest, write_record
 from dsvc.datasets.user_cache import UserCache, remove_folder
 from dsvc.model.tree import Entry, EntryKind
@@ -24,29 +25,30 @@ _READ_ONLY_FOLDER: Final = 0o555
 
 
 def make_tree(
-    means: Means, tree_id: str, root: bytes, entries: Sequence[Entry], *, selection: str, verify: bool
+    means: Means, tree_id: str, root: bytes, entries: Sequence[Entry], *, selection: Selection, verify: bool
 ) -> TreeRecord:
-    """Make or repair the tree *tree_id*, of *entries* of the tree *root*, which nobody else does meanwhile.
+    """Make or repair the tree *tree_id*, a *selection* of the tree *root* with *entries*, alone of all processes.
 
     With *verify*, what is there already is hashed.
 
     Raises:
         LinkNotAllowedError, LinkGoneError, LinkChangedError: The content of a link cannot be had.
+        SymlinkOutsideError: A symlink leads out of the version, and none is wanted that does.
         OutOfReachError, CorruptionError: Some of it cannot be had.
         StorageError: The system refuses.
     """
     with with_links(means, root, entries) as found:
-        own = _make(means, tree_id, found, verify=verify)
-        return write_record(means.cache, tree_id, root, found, own=own, selection=selection)
+        own = _make(means, tree_id, found, any_symlinks=selection.any_symlinks, verify=verify)
+        return write_record(means.cache, tree_id, root, found, own=own, selection=selection.describe())
 
 
-def _make(means: Means, tree_id: str, entries: Sequence[Entry], *, verify: bool) -> int:
+def _make(means: Means, tree_id: str, entries: Sequence[Entry], *, any_symlinks: bool, verify: bool) -> int:
     cache = means.cache
     cache.tidy()
     tree = cache.tree(tree_id)
     cache.values.delete(f"records/{tree_id}")
     write_manifest(cache, tree_id, entries)
-    assembler = Assembler(means, tree_id)
+    assembler = Assembler(means, tree_id, any_symlinks=any_symlinks)
     if tree.exists():
         own = _repair(cache, tree, entries, assembler, verify=verify)
     else:

@@ -50,18 +50,23 @@ def clean_paths(paths: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """What is wanted: *paths* of what was added or modified since the tree *base*, if there is one; *part* of these."""
+    """What is wanted: *paths* of what was added or modified since the tree *base*, if there is one; *part* of these.
+
+    With *any_symlinks*, those that lead out of the version may be among it.
+    """
 
     paths: tuple[bytes, ...] = ()
     base: ObjectId | None = None
     part: Part | None = None
+    any_symlinks: bool = False
 
     def id(self, root: bytes) -> str:
         """Return what tells this selection from the tree *root* from all others; of the whole tree, its own id."""
         if self == Selection():
             return root.hex()
         base = None if self.base is None else bytes(self.base)
-        value = msgspec.msgpack.encode([bytes(root), self.paths, base, self.part])
+        more = ["any symlinks"] if self.any_symlinks else []
+        value = msgspec.msgpack.encode([bytes(root), self.paths, base, self.part, *more])
         return blake3(value, derive_key_context=_CONTEXT).hexdigest()
 
     def entries(self, objects: ObjectReader, root: bytes, name: str) -> list[Entry]:
@@ -102,4 +107,6 @@ class Selection(msgspec.Struct, frozen=True):
             words.append(f"changed since {self.base.short}")
         if self.part is not None:
             words.append(f"part {self.part.number}/{self.part.count}")
+        if self.any_symlinks:
+            words.append("any symlinks")
         return ", ".join(words)

@@ -103,7 +103,8 @@ def get_to(
         if place.occupied and not overwrite:
             raise OccupiedError(target, place.occupied)
         linked = linked and _can_link(means.cache, target)
-        was_there = not place.fill(Assembler(means, coming), umask, linked=linked)
+        assembler = Assembler(means, coming, any_symlinks=wanted.selection.any_symlinks)
+        was_there = not place.fill(assembler, umask, linked=linked)
     files = [entry for entry in entries if entry.kind != EntryKind.FOLDER]
     return Placed(len(files), sum([entry.size for entry in files]), was_there, linked)
 
@@ -214,6 +215,10 @@ class _Place:
             sync_folder(self._target)
         except OSError as error:
             raise storage_error(error, f"write to {self._target}") from error
+        finally:
+            # It is empty where nothing has come, and gone where all has.
+            with suppress(OSError):
+                self._staging.rmdir()
         return True
 
 
