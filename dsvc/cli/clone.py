@@ -81,8 +81,8 @@ def command(
 
     *ADDRESS* is the folder of a repository, or of a store that was pushed to, or one of the others in dsvc-remotes(7);
     how it is reached may be set with `-c`, as `remote.origin.profile`. On the same filesystem, packs are shared with it
-    by hard links: they never change. `--no-hardlinks` makes a copy that has nothing in common with it, as a backup
-    should.
+    by hard links: they never change. What others may read here and not there is copied. `--no-hardlinks` makes a copy
+    that has nothing in common with it, as a backup should.
 
     With `--depth`, only so many versions of each branch come, and the tags that name one of them. Older ones are
     promised: `dsvc log` ends where they begin and says so, what needs one gets it, and `dsvc fetch --unshallow` gets

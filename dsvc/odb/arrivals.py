@@ -17,7 +17,7 @@ from dsvc.odb.segment import segment_key
 from dsvc.odb.segment_writer import SegmentBuilder
 from dsvc.odb.writer import Sealed, make_index, store_index
 from dsvc.storage.backend import Backend, LocalFiles
-from dsvc.storage.local import LocalBackend
+from dsvc.storage.local import LocalBackend, link_for_all
 from dsvc.storage.temporary import remove
 
 __all__ = ["Arrivals"]
@@ -45,8 +45,9 @@ class Arrivals:
     def take(self, source: Backend, pack: StoredPack) -> bool:
         """Link *pack* of *source* to here; tell whether that could be done.
 
-        It cannot from another filesystem, or another owner, nor where a pack does not tell the ids of its objects. What
-        has to be copied is better verified on the way: it is not copied twice then if something interrupts.
+        It cannot from another filesystem, another owner, or for more people than may read it, nor where a pack does not
+        tell the ids of its objects. What has to be copied is better verified on the way: it is not copied twice then if
+        something interrupts.
         """
         ids = pack.footer.ids
         if ids is None or not isinstance(source, LocalFiles):
@@ -55,7 +56,8 @@ class Arrivals:
         path = self._folder.path(pack_key(name))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.hardlink_to(source.path(pack_key(pack.name)))
+            if not link_for_all(source.path(pack_key(pack.name)), path):
+                return False
         except OSError:
             return False
         if not self._has_its_headers(name, pack):

@@ -18,7 +18,7 @@ from dsvc.odb.pack_reader import StoredPack, open_pack, verified_pieces
 from dsvc.odb.segment_writer import SegmentBuilder
 from dsvc.odb.writer import PackMaker, Sealed, make_index, store_index
 from dsvc.storage.backend import Backend, KeyNotFoundError, LocalFiles
-from dsvc.storage.local import storage_error, sync_file
+from dsvc.storage.local import link_for_all, storage_error, sync_file
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -189,8 +189,7 @@ def _link(source: Backend, pack: StoredPack, path: Path) -> bool:
         return False
     # Another filesystem, another owner, or a filesystem without links: then it is copied.
     with suppress(OSError):
-        path.hardlink_to(files.path(pack_key(pack.name)))
-        return True
+        return link_for_all(files.path(pack_key(pack.name)), path)
     return False
 
 

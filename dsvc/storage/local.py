@@ -7,6 +7,7 @@ then linked (create) or renamed (write) into place, and the folder is synced aft
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from dsvc.storage.temporary import remove_stale, temporary_name
 __all__ = [
     "LocalBackend",
     "ReadOnlyFolder",
+    "link_for_all",
     "make_folder",
     "storage_error",
     "sync_file",
@@ -82,6 +84,27 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
+
+
+def link_for_all(original: Path, path: Path) -> bool:
+    """Make *path* a hard link to *original*, if all who may look into its folder may read that; tell whether it is one.
+
+    A link has the owner, the group and the mode that the file has, whatever is written beside it.
+
+    Raises:
+        OSError: The system makes no such link.
+    """
+    file, folder = original.stat(), path.parent.stat()
+    if folder.st_mode & stat.S_IXOTH:
+        needed = stat.S_IROTH
+    elif folder.st_mode & stat.S_IXGRP:
+        needed = stat.S_IRGRP if file.st_gid == folder.st_gid else stat.S_IROTH
+    else:
+        needed = 0
+    if file.st_mode & needed != needed:
+        return False
+    path.hardlink_to(original)
+    return True
 
 
 class LocalBackend:
