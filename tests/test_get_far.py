@@ -1,5 +1,6 @@
 """Getting versions from a store far away: what is asked of it, how often, and what an interruption costs."""
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dsvc.datasets import assemble
-from dsvc.datasets.evict import evict
+from dsvc.datasets.evict import cache_size, evict
 from dsvc.datasets.get import find_wanted, get
 from dsvc.datasets.means import Means
 from dsvc.datasets.remote_source import RemoteSource
@@ -16,11 +17,13 @@ from dsvc.datasets.source import RepositorySource
 from dsvc.datasets.to_folder import get_to
 from dsvc.datasets.user_cache import UserCache
 from dsvc.errors import StorageError
+from dsvc.history.tree import Tree
 from dsvc.log.entry import RefChange
 from dsvc.odb.objects import OutOfReachError
 from dsvc.progress import NO_PROGRESS
 from dsvc.storage.memory import MemoryBackend
 from dsvc.storage.settings import NO_SETTINGS
+from dsvc.transport.position import OtherStoreError
 from dsvc.worktree.worktree import Worktree
 from tests.counting_backend import CountingBackend
 from tests.transport_support import push_refs, remote_of
@@ -184,6 +187,42 @@ def test_gets_of_one_version_to_several_places_and_gc_are_in_nobodys_way(
 
     assert read_files(tmp_path / "one") == read_files(tmp_path / "two") == files
     assert list((cache.root / "incoming").iterdir()) == []
+
+
+def test_the_metadata_of_a_store_is_counted_and_goes_unless_it_is_in_use(
+    worktree: Worktree, bucket: Bucket, cache: UserCache
+) -> None:
+    publish(worktree, bucket, {b"%d" % number: os.urandom(100) for number in range(1000)}, "v1")
+    source = source_of(bucket, cache)
+    wanted = find_wanted(source, "v1", Selection())
+    with get(Means(cache, source), wanted):
+        pass
+    root = wanted.version.tree
+    pages = source.objects(root)
+    cache.pin(wanted.tree_id)
+    metadata = sum(path.stat().st_size for path in (source.folder / "store/packs").rglob("*") if path.is_file())
+    before = cache_size(cache)
+
+    kept = evict(cache, 0, keep=0)
+    del source
+
+    assert (kept.stores, kept.kept) == ([], {"pinned": 1, "in use": 1})
+    assert Tree(pages, root).totals().files == 1000
+    del pages
+    gc.collect()
+    assert evict(cache, before, keep=0).stores == []
+    assert evict(cache, 0, keep=3600).kept == {"pinned": 1, "asked for a short while ago": 1}
+    (key,) = evict(cache, 0, keep=0, dry_run=True).stores
+    gone = evict(cache, 0, keep=0)
+    assert gone.stores == [key]
+    assert gone.freed == before - cache_size(cache) >= metadata
+    # What its names meant is still known, and that its log went forward.
+    assert len(got(source_of(bucket, cache, offline=True), cache, "v1")) == 1000
+    assert len(got(source_of(bucket, cache), cache, "main", b"1")) == 1
+    other = Bucket(MemoryBackend())
+    publish(make_worktree(worktree.root.parent / "other"), other, {b"1": b"1"}, "v1")
+    with pytest.raises(OtherStoreError):
+        got(source_of(other, cache), cache, "main")
 
 
 def test_what_the_bucket_has_lost_is_an_error_and_no_tree(worktree: Worktree, bucket: Bucket, cache: UserCache) -> None:

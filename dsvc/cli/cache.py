@@ -43,8 +43,8 @@ def command(*, quiet: Quiet = False, json: Json = False) -> None:
     `cache.keep` after that, a day by default. One that is pinned stays until it is unpinned. Of all others, those that
     were not asked for for the longest time go when there is more in the cache than `cache.max-size`, which is looked at
     after each `dsvc get` that made something; without that setting, nothing goes by itself. Where a filesystem has no
-    locks, only `dsvc cache gc` makes trees go. What is known of stores, their names and the metadata of those far away,
-    is in `stores`, and stays until you remove it.
+    locks, only `dsvc cache gc` makes trees go. What is known of stores is in `stores`: the metadata of those far away
+    goes as trees do, and comes again when it is needed; what names meant there stays until you remove it.
 
     *What is checked.* Files and folders of trees are read-only. Each time that a tree is asked for, its folders are
     looked at, which shows whatever came, went or was replaced; and the size and time of every file, in a tree of more
@@ -186,8 +186,9 @@ def gc(
 ) -> None:
     """Make room.
 
-    Files go that no tree is a link to, then trees with their files, those first that were not asked for for the longest
-    time, until there is no more than *SIZE*, by default `cache.max-size`. Without either, only what nobody uses goes.
+    Files go that no tree is a link to, then trees with their files and the metadata of stores far away, first what was
+    not asked for for the longest time, until there is no more than *SIZE*, by default `cache.max-size`. Without either,
+    only what nobody uses goes.
     What is pinned, in use, or was asked for within `cache.keep` stays, and it is said if that is why there is more.
     """
     console.set_quiet(quiet)
@@ -200,6 +201,7 @@ def gc(
             {
                 "trees": gone.trees,
                 "files": gone.files,
+                "stores": gone.stores,
                 "freed_bytes": gone.freed,
                 "size": gone.size,
                 "kept": gone.kept,
@@ -209,10 +211,12 @@ def gc(
         return
     verb = "would free" if dry_run else "freed"
     what = f"{console.plural(len(gone.trees), 'tree')} and {console.plural(gone.files, 'file')}"
+    if gone.stores:
+        what += f", and the metadata of {console.plural(len(gone.stores), 'store')}"
     console.say(f"{verb} {console.format_size(gone.freed)}: {what}; {console.format_size(gone.size)} stay")
     if limit is not None and gone.size > limit:
         why = ", ".join(f"{count:,} {reason}" for reason, count in gone.kept.items())
-        console.warn(f"that is more than {console.format_size(limit)}: of the trees, {why}")
+        console.warn(f"that is more than {console.format_size(limit)}: of trees and stores, {why}")
 
 
 SUBCOMMANDS = {"ls": list_trees, "pin": pin, "unpin": unpin, "verify": verify, "gc": gc}

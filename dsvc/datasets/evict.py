@@ -1,11 +1,14 @@
 """Making room in the user's cache: what was not asked for for the longest time goes first.
 
 Nothing goes that is pinned, in use, or was asked for a short while ago: whoever was told a path has to be able to use
-it. First go files that no tree is a link to; then whole trees, with the files that were theirs alone.
+it. First go files that no tree is a link to; then whole trees, with the files that were theirs alone, and the metadata
+of stores far away. What the names in these meant stays: it is little, and a tree that stays is found by it.
 """
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -22,9 +25,10 @@ _BLOCK: Final = 512
 
 
 class Evicted(msgspec.Struct, frozen=True):
-    """What went, or would: *trees* by id, and *files*; they had *freed* bytes on the disk, and *size* are left.
+    """What went, or would: *trees* by id, *files*, and the metadata of *stores* by key.
 
-    *kept* says how many trees had to stay for each reason, where more room was wanted.
+    They had *freed* bytes on the disk, and *size* are left. *kept* says how many trees and stores had to stay for each
+    reason, where more room was wanted.
     """
 
     trees: list[str]
@@ -32,6 +36,7 @@ class Evicted(msgspec.Struct, frozen=True):
     freed: int
     size: int
     kept: dict[str, int]
+    stores: list[str]
 
 
 class _File(msgspec.Struct):
@@ -60,9 +65,23 @@ def _own(cache: UserCache, tree_id: str) -> int:
     return 0 if record is None else record.own
 
 
+def _metadata_size(cache: UserCache, key: str) -> int:
+    """Return how many bytes the metadata of the store *key* takes on the disk."""
+    size = 0
+    for path in (path for folder in cache.metadata(key) for path in folder.rglob("*")):
+        # Another process may be at work on it.
+        with suppress(FileNotFoundError):
+            size += path.lstat().st_blocks * _BLOCK
+    return size
+
+
 def cache_size(cache: UserCache) -> int:
-    """Return how many bytes files and trees take on the disk."""
-    return sum(file.size for file in _scan(cache).values()) + sum(_own(cache, one) for one in cache.trees())
+    """Return how many bytes files, trees and the metadata of stores take on the disk."""
+    return (
+        sum(file.size for file in _scan(cache).values())
+        + sum(_own(cache, one) for one in cache.trees())
+        + sum(_metadata_size(cache, key) for key in cache.stores())
+    )
 
 
 def evict(cache: UserCache, limit: int | None, *, keep: int, automatic: bool = False, dry_run: bool = False) -> Evicted:
@@ -79,8 +98,8 @@ def evict(cache: UserCache, limit: int | None, *, keep: int, automatic: bool = F
         cache.tidy()
     room.drop_leftovers()
     room.drop_files()
-    room.drop_trees()
-    return Evicted(room.trees, room.count, room.freed, room.size, dict(room.kept))
+    room.drop_oldest()
+    return Evicted(room.trees, room.count, room.freed, room.size, dict(room.kept), room.stores)
 
 
 class _Room:
@@ -91,8 +110,14 @@ class _Room:
         self._automatic = automatic
         self._recent = cache.clock() - keep * _SECOND
         self._files = _scan(cache)
-        self.size = sum(file.size for file in self._files.values()) + sum(_own(cache, one) for one in cache.trees())
+        self._metadata = {key: _metadata_size(cache, key) for key in cache.stores()}
+        self.size = (
+            sum(file.size for file in self._files.values())
+            + sum(_own(cache, one) for one in cache.trees())
+            + sum(self._metadata.values())
+        )
         self.trees: list[str] = []
+        self.stores: list[str] = []
         self.count = 0
         self.freed = 0
         self.kept: Counter[str] = Counter()
@@ -138,29 +163,50 @@ class _Room:
         self.freed += size
         self.size -= size
 
-    def drop_trees(self) -> None:
-        """Remove trees, the one that was not asked for for the longest time first."""
+    def drop_oldest(self) -> None:
+        """Remove trees, and metadata of stores, what was not asked for for the longest time first."""
         if self._limit is None:
             return
-        for _, tree_id in sorted((self._cache.last_use(one), one) for one in self._cache.trees()):
+        cache = self._cache
+        stores = [(cache.last_use(cache.store_lease(key)), key) for key, size in self._metadata.items() if size]
+        trees = [(cache.last_use(tree_id), tree_id) for tree_id in cache.trees()]
+        for _, name in sorted([*trees, *stores]):
             if self._is_enough:
                 return
-            reason = self._drop_tree(tree_id)
+            reason = self._drop_metadata(name) if name in self._metadata else self._drop_tree(name)
             if reason:
                 self.kept[reason] += 1
+
+    def _drop_metadata(self, key: str) -> str | None:
+        """Remove the metadata of a store; return what keeps it, if it stays."""
+        with self._claimed(self._cache.store_lease(key)) as reason:
+            if reason is None:
+                if not self._dry_run:
+                    self._cache.drop_metadata(key)
+                self.stores.append(key)
+                self._free(self._metadata[key])
+            return reason
+
+    @contextmanager
+    def _claimed(self, lease: str) -> Iterator[str | None]:
+        """Yield what keeps what has the *lease*, None if it may go; then nobody begins to use it, for the block."""
+        if self._cache.last_use(lease) >= self._recent:
+            yield "asked for a short while ago"
+            return
+        with self._cache.claim(lease) as use:
+            if use is Use.UNKNOWN and self._automatic:
+                yield "perhaps in use"
+            else:
+                yield "in use" if use is Use.IN_USE else None
 
     def _drop_tree(self, tree_id: str) -> str | None:
         """Remove a tree and the files that are its alone; return what keeps it, if it stays."""
         cache = self._cache
         if cache.is_pinned(tree_id):
             return "pinned"
-        if cache.last_use(tree_id) >= self._recent:
-            return "asked for a short while ago"
-        with cache.claim(tree_id) as use:
-            if use is Use.IN_USE:
-                return "in use"
-            if use is Use.UNKNOWN and self._automatic:
-                return "perhaps in use"
+        with self._claimed(tree_id) as reason:
+            if reason is not None:
+                return reason
             entries = read_manifest(cache, tree_id) or []
             own = _own(cache, tree_id)
             if not self._dry_run:

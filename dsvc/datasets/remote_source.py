@@ -7,10 +7,11 @@ published, or is named by its id, that is all that has to be known, so nobody is
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final
+from weakref import finalize
 
 import msgspec
 from blake3 import blake3
@@ -142,13 +143,14 @@ class RemoteSource:
         """Return the newest state of the store; what its refs lead to can be read from then on."""
         if self._state is None:
             check_whole(self._backend)
+            here = self._store if not self._is_near else None
             with self._cache.only_one(self._key):
                 state = self._remote.open().state()
-                if not self._is_near:
+                if here is not None:
                     # Of several thousand names, only those that are new or moved cost anything.
                     options = FetchOptions(tags=True, prune=True, force=True, data=False)
                     with suppress(FetchRejectedError):
-                        fetch(self._store, self._remote, options=options, progress=self._progress)
+                        fetch(here, self._remote, options=options, progress=self._progress)
                     self._state = self._remote.open().log.last()
                 else:
                     self._remote.remember()
@@ -158,7 +160,14 @@ class RemoteSource:
     @cached_property
     def _store(self) -> Store:
         """Where metadata is: the store itself, or the clone of it."""
-        return self._remote.open() if self._is_near else _own_store(self.folder / "store", self._context)
+        if self._is_near:
+            return self._remote.open()
+        lease = ExitStack()
+        lease.enter_context(self._cache.lease(self._cache.store_lease(self._key), self.place))
+        store = _own_store(self.folder / "store", self._context)
+        # Nobody evicts it while somebody reads from it, whoever that is by then.
+        finalize(store.objects, lease.close)
+        return store
 
     def objects(self, root: bytes) -> ObjectDatabase:
         """Return where the pages of the tree *root* are read from."""

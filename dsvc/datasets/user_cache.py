@@ -6,7 +6,8 @@
     records/ID             that it is complete, and what its folders looked like; written last
     leases/ID              locked while somebody uses it; its time is that of the last use, its lines are names
     pins/ID                that it stays
-    stores/KEY             what is known of a store that versions were got from without a repository
+    stores/KEY             what is known of a store that versions were got from without a repository: what its names
+                           mean, and of one far away the metadata
     incoming/ID            data on its way into a tree; what came before an interruption is not asked for again
     locks, tmp             for whoever makes a tree
 
@@ -34,6 +35,7 @@ from dsvc.worktree.folders import Folders
 __all__ = ["Use", "UserCache", "remove_folder"]
 
 _FOLDERS: Final = ("files", "trees", "manifests", "records", "leases", "pins", "stores", "incoming", "locks", "tmp")
+_STORE: Final = "store."
 _NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 _LONGEST_LEASE: Final = 64 * 1024
@@ -123,10 +125,37 @@ class UserCache:
             return sorted(entry.name for entry in os.scandir(self.root / "trees"))
         return []
 
+    def stores(self) -> list[str]:
+        """Return the keys of the stores of which something is known, in order."""
+        return sorted(path.name for path in (self.root / "stores").iterdir())
+
+    def store_lease(self, key: str) -> str:
+        """Return the name of the lease of who reads the metadata of the store *key*."""
+        return f"{_STORE}{key}"
+
+    def metadata(self, key: str) -> list[Path]:
+        """Return the folders with the metadata of the store *key*."""
+        from dsvc.transport.position import copied
+
+        folder = self.root / "stores" / key
+        return [path for path in (folder / "store", copied(folder / "remote").root) if path.is_dir()]
+
+    def drop_metadata(self, key: str) -> None:
+        """Remove the metadata of the store *key*: at once from where it is, then all of it."""
+        for folder in self.metadata(key):
+            gone = self.temporary()
+            try:
+                folder.rename(gone)
+            except OSError as error:
+                raise storage_error(error, f"remove {folder}") from error
+            remove_folder(gone)
+        self.values.delete(f"leases/{self.store_lease(key)}")
+
     def unfinished(self) -> list[str]:
         """Return the ids of trees that somebody has begun to make, in order."""
         kinds = ("leases", "manifests", "incoming")
-        return sorted({path.name for kind in kinds for path in (self.root / kind).iterdir()}.difference(self.trees()))
+        found = {path.name for kind in kinds for path in (self.root / kind).iterdir()}
+        return sorted(name for name in found.difference(self.trees()) if not name.startswith(_STORE))
 
     def is_pinned(self, tree_id: str) -> bool:
         """Tell whether the tree *tree_id* is to stay."""
