@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 from dsvc.errors import AlreadyExistsError
 from dsvc.history.numbers import version_key
 from dsvc.history.revisions import Target
-from dsvc.history.tags import create_tag, delete_tag, read_tag
+from dsvc.history.store import Store
+from dsvc.history.tags import create_tag, delete_tag, list_tags, read_tag, read_tags
 from dsvc.log.entry import RefChange
 from dsvc.log.replay import PublishedTagError
+from dsvc.model.codec import FORMAT_VERSION, encode
+from dsvc.model.commit import Tag
 from dsvc.model.ids import Kind, ObjectId
+from dsvc.storage.local import LocalBackend
 from dsvc.worktree.worktree import Worktree
 from tests.conftest import RunDsvc
+from tests.counting_backend import CountingBackend
+from tests.transport_support import commit, make_context, make_store, noise
 from tests.worktree_support import commit_all, make_worktree
 
 
@@ -153,3 +159,26 @@ class TestPublished:
 
         assert outer.commit_id == commit_id
         assert outer.subject == "two"
+
+
+def test_many_tags_are_read_together_wherever_they_are(tmp_path: Path) -> None:
+    local = make_store(tmp_path / "store")
+    commit_id = commit(local, {b"a": b"1"})
+    writer = local.writer()
+    changes = []
+    for number in range(400):
+        # Some twenty frames; in the order of names, neighbours are in different ones.
+        tag = Tag(FORMAT_VERSION, bytes(commit_id), "v", "ada", number, 0, noise(number, 30_000).hex())
+        name = f"refs/tags/v{number % 20:02}-{number:03}"
+        changes.append(RefChange(name, None, writer.write(Kind.TAG, encode(tag)).hex()))
+    sealed = writer.seal()
+    local.publish(lambda _: changes, [sealed])
+    far = CountingBackend(LocalBackend(tmp_path / "store"))
+    store = Store(far, make_context())
+    state = store.state()
+
+    read = list(read_tags(store, state, list_tags(state)))
+
+    assert [tag.ref for tag in read] == sorted(change.ref for change in changes)
+    assert {(tag.commit_id, tag.name[-3:] == f"{tag.time:03}") for tag in read} == {(commit_id, True)}
+    assert far.verbs("packs/").total() <= 2 * len(sealed.packs) + 2

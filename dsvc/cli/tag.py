@@ -13,7 +13,7 @@ from dsvc.cli.session import open_repository
 from dsvc.history.commits import Commits
 from dsvc.history.numbers import version_key
 from dsvc.history.revisions import peel, resolve, resolve_any
-from dsvc.history.tags import TagRef, create_tag, delete_tag, list_tags, read_tag
+from dsvc.history.tags import TagRef, create_tag, delete_tag, list_tags, read_tags
 from dsvc.history.versions import alias_name
 from dsvc.history.walk import ancestors, is_ancestor
 from dsvc.log.refs import short_name
@@ -173,11 +173,12 @@ Conditions = tuple[str | None, str | None, str | None]
 
 def _filtered(worktree: Worktree, state: State, patterns: Sequence[str], conditions: Conditions) -> list[TagRef]:
     store, head = worktree.store, read_head(worktree, state)
-    tags = [
-        read_tag(store, state, ref)
+    wanted_refs = (
+        ref
         for ref in list_tags(state)
         if not patterns or any(fnmatchcase(short_name(ref), pattern) for pattern in patterns)
-    ]
+    )
+    tags = list(read_tags(store, state, wanted_refs))
     contains, merged, points_at = conditions
     commits = Commits(store.objects)
     if contains is not None:

@@ -11,6 +11,7 @@ from dsvc.history.commits import Commits
 from dsvc.history.datasets import DatasetInfo, current_name, read_info
 from dsvc.history.numbers import version_order
 from dsvc.history.store import Store
+from dsvc.history.tags import read_tag_objects
 from dsvc.history.versions import highest, is_alias, split_version
 from dsvc.log.refs import HEADS, TAGS, short_name
 from dsvc.log.state import State
@@ -130,7 +131,7 @@ def _place(ref: str, parts: tuple[str, str] | None) -> tuple[object, ...]:
 
 def _ends(store: Store, commits: Commits, values: dict[str, ObjectId]) -> Iterator[tuple[str, ObjectId, Tag | None]]:
     """Yield those of the tags *values* that lead to a commit, which *commits* has by then, and their tag objects."""
-    tags = _read_tags(store.objects, values.values())
+    tags = read_tag_objects(store.objects, values.values(), _decoded)
     ends: dict[str, ObjectId] = {}
     for ref, value in values.items():
         end = value
@@ -145,18 +146,6 @@ def _ends(store: Store, commits: Commits, values: dict[str, ObjectId]) -> Iterat
         except (NotFoundError, CorruptionError):
             continue
         yield ref, end, tags.get(values[ref])
-
-
-def _read_tags(objects: ObjectDatabase, values: Iterable[ObjectId]) -> dict[ObjectId, Tag]:
-    """Return the tag objects among *values*, and those that these name."""
-    found: dict[ObjectId, Tag] = {}
-    waiting = list(values)
-    while waiting:
-        wanted = [one for one in dict.fromkeys(waiting) if one not in found and objects.kind_of(one) == Kind.TAG]
-        new = _decoded(objects, wanted)
-        found.update(new)
-        waiting = [ObjectId(tag.target) for tag in new.values()]
-    return found
 
 
 def _decoded(objects: ObjectDatabase, tag_ids: Sequence[ObjectId]) -> dict[ObjectId, Tag]:

@@ -1,18 +1,21 @@
 """Tags: names given on purpose. A published one stays as it is for ever; the log sees to that."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
 
 from dsvc.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from dsvc.history.revisions import Target, peel
+from dsvc.history.commits import Commits
+from dsvc.history.revisions import Target, UnknownRevisionError
 from dsvc.history.store import Store
 from dsvc.log.entry import RefChange
 from dsvc.log.refs import TAGS, InvalidRefNameError, short_name, tag_ref
 from dsvc.log.replay import PublishedTagError
-from dsvc.log.state import State
+from dsvc.log.state import Ref, State
 from dsvc.model.codec import FORMAT_VERSION, decode, encode
 from dsvc.model.commit import Commit, Tag
 from dsvc.model.ids import Kind, ObjectId
+from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.writer import Sealed
 
 __all__ = [
@@ -24,8 +27,15 @@ __all__ = [
     "delete_tag",
     "list_tags",
     "read_tag",
+    "read_tag_objects",
+    "read_tags",
     "tag_object",
 ]
+
+# As many as a few frames hold.
+_AT_ONCE: Final = 4096
+
+Decoded = Callable[[ObjectDatabase, Sequence[ObjectId]], dict[ObjectId, Tag]]
 
 
 class TagExistsError(AlreadyExistsError):
@@ -87,21 +97,64 @@ def read_tag(store: Store, state: State, ref: str) -> TagRef:
     """Return what the tag *ref* stands for.
 
     Raises:
-        TagNotFoundError: It is not there.
-        NotTaggableError: It names something else than a version.
-        ObjectNotFoundError: What it names is not here.
+        TagNotFoundError, NotTaggableError, ObjectNotFoundError: As `read_tags`.
     """
+    return next(read_tags(store, state, [ref]))
+
+
+def read_tags(store: Store, state: State, refs: Iterable[str]) -> Iterator[TagRef]:
+    """Yield what each of the tags *refs* stands for, in their order; many are read together.
+
+    Raises:
+        TagNotFoundError: One is not there.
+        NotTaggableError: One names something else than a version.
+        ObjectNotFoundError: What one names is not here.
+    """
+    remaining = iter(refs)
+    while some := list(islice(remaining, _AT_ONCE)):
+        found = [_found(state, ref) for ref in some]
+        values = [ObjectId.from_hex(one.value) for one in found]
+        tags, commits = read_tag_objects(store.objects, values, _decoded), Commits(store.objects)
+        ends = [_end(store.objects, tags, value) for value in values]
+        commits.load(dict.fromkeys(ends))
+        for ref, one, value, end in zip(some, found, values, ends, strict=True):
+            yield TagRef(ref, value, one.published, tags.get(value), end, commits.get(end))
+
+
+def _found(state: State, ref: str) -> Ref:
     found = state.refs.get(ref)
     if found is None:
         raise TagNotFoundError(ref)
-    value = ObjectId.from_hex(found.value)
-    kind = store.objects.kind_of(value) or Kind.COMMIT
-    tag = decode(Tag, store.objects.read(Kind.TAG, value)) if kind == Kind.TAG else None
-    target = peel(store, Target(value, kind))
-    if target.kind != Kind.COMMIT:
-        raise NotTaggableError(target)
-    commit = decode(Commit, store.objects.read(Kind.COMMIT, target.id))
-    return TagRef(ref, value, found.published, tag, target.id, commit)
+    return found
+
+
+def read_tag_objects(objects: ObjectDatabase, values: Iterable[ObjectId], decoded: Decoded) -> dict[ObjectId, Tag]:
+    """Return the tag objects among *values*, and those that these name; *decoded* reads many at once."""
+    found: dict[ObjectId, Tag] = {}
+    waiting = list(values)
+    while waiting:
+        wanted = [one for one in dict.fromkeys(waiting) if one not in found and objects.kind_of(one) == Kind.TAG]
+        new = decoded(objects, wanted)
+        found.update(new)
+        waiting = [ObjectId(tag.target) for tag in new.values()]
+    return found
+
+
+def _decoded(objects: ObjectDatabase, tag_ids: Sequence[ObjectId]) -> dict[ObjectId, Tag]:
+    return {one: decode(Tag, data) for one, data in zip(tag_ids, objects.read_many(Kind.TAG, tag_ids), strict=True)}
+
+
+def _end(objects: ObjectDatabase, tags: Mapping[ObjectId, Tag], value: ObjectId) -> ObjectId:
+    """Return the commit that *value* leads to through *tags*."""
+    end, tag = value, None
+    while end in tags:
+        tag, end = end, ObjectId(tags[end].target)
+    kind = objects.kind_of(end)
+    if kind is None and tag is not None:
+        raise UnknownRevisionError(end.hex(), f"tag {tag.short} names it, and it is not here")
+    if kind not in (Kind.COMMIT, None):
+        raise NotTaggableError(Target(end, kind or Kind.COMMIT))
+    return end
 
 
 def create_tag(
