@@ -1,8 +1,10 @@
 """Remotes behind a network, as people use them: the real command line, real servers, credentials in the environment."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from dsvc.storage.backend import Backend
 from dsvc.storage.faults import NoConditionalWritesError
+from dsvc.storage.temporary import temporary_name
 from dsvc.transport.probe import probe
 from tests.conftest import PROJECT, RunDsvc
 from tests.servers.process import free_port
@@ -281,6 +284,25 @@ def test_a_folder_behind_ssh_may_have_any_name(stores: Stores, run_dsvc: RunDsvc
     run_dsvc("push", "-q", cwd=repository_folder, env=env)
 
     assert [path.name for path in folder.iterdir()] == ["a b?c#d \u00fc"]
+
+
+def test_what_an_interrupted_push_has_left_behind_ssh_goes_after_a_day(
+    stores: Stores, run_dsvc: RunDsvc, repository_folder: Path
+) -> None:
+    env, address = stores.environment("sshd"), stores.address("sshd")
+    left = Path("/" + address.partition("//")[2].partition("/")[2]) / "tmp"
+    left.mkdir(parents=True)
+    old, young, other = (left / name for name in (temporary_name(), temporary_name(), "of-somebody"))
+    for path, age in ((old, 2 * 86_400), (young, 3600), (other, 2 * 86_400)):
+        path.write_text("half")
+        os.utime(path, (time.time() - age,) * 2)
+    (repository_folder / "file").write_text("data")
+    run_dsvc("add", ".", cwd=repository_folder)
+    run_dsvc("commit", "-q", "-m", "First", cwd=repository_folder)
+
+    run_dsvc("-c", f"remote.origin.url={address}", "push", "-q", cwd=repository_folder, env=env)
+
+    assert set(left.iterdir()) == {young, other}
 
 
 def test_a_machine_without_ssh_refuses_the_connection(run_dsvc: RunDsvc) -> None:

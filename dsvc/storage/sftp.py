@@ -37,7 +37,7 @@ from dsvc.storage.http_faults import lost, network_fault
 from dsvc.storage.object_store import ObjectStore, Page
 from dsvc.storage.retry import Clock
 from dsvc.storage.settings import Settings
-from dsvc.storage.temporary import temporary_name
+from dsvc.storage.temporary import is_temporary, temporary_name
 
 __all__ = ["open_sftp"]
 
@@ -50,6 +50,8 @@ _PIECE: Final = 1024 * 1024
 _READ_PIECE: Final = 128 * 1024
 _TEMPORARY: Final = "tmp"
 _PORT: Final = 22
+# In seconds. Whoever still writes a file touches it all the time.
+_LEFT_ALONE: Final = 24 * 3600
 
 
 class SftpDriver:
@@ -64,6 +66,7 @@ class SftpDriver:
         self._client: paramiko.SSHClient | None = None
         self._free: list[paramiko.SFTPClient] = []
         self._known: set[str] = set()
+        self._is_tidy = False
 
     async def get(self, name: str, start: int, length: int | None) -> bytes:
         """Return bytes of *name*."""
@@ -199,9 +202,22 @@ class SftpDriver:
                 file.write(view[start : start + _PIECE])
             file.flush()
             _sync(channel, file)
-        if _length(channel.stat(name)) != len(value):
+        status = channel.stat(name)
+        if _length(status) != len(value):
             message = f"{name} did not arrive whole"
             raise OSError(errno.EIO, message)
+        self._tidy(channel, posixpath.dirname(name), status.st_mtime)
+
+    def _tidy(self, channel: paramiko.SFTPClient, folder: str, now: int | None) -> None:
+        """Remove from *folder* what pushes have left that were interrupted; *now* is the time of the server's clock."""
+        with self._lock:
+            was_tidy, self._is_tidy = self._is_tidy, True
+        if was_tidy or now is None:
+            return
+        with suppress(OSError):
+            for each in channel.listdir_attr(folder):
+                if is_temporary(each.filename) and (each.st_mtime or now) < now - _LEFT_ALONE:
+                    channel.remove(posixpath.join(folder, each.filename))
 
     def _make_folder(self, channel: paramiko.SFTPClient, folder: str) -> None:
         if folder in self._known or folder in ("", "/", "."):

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["is_alive", "remove", "remove_stale", "stale_files", "temporary_name", "this_host"]
+__all__ = ["is_alive", "is_temporary", "remove", "remove_stale", "stale_files", "temporary_name", "this_host"]
 
 _NAME: Final = re.compile(r"(?P<host>.+)-(?P<process>[0-9]{1,18})-[0-9a-f]{32}")
 # Nobody can ask another machine whether its process is alive. None writes for so long without touching the file.
@@ -35,6 +35,11 @@ def this_host() -> str:
 def temporary_name() -> str:
     """Return a new name for a file of this process."""
     return f"{this_host()}-{os.getpid()}-{os.urandom(16).hex()}"
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether *name* is one that `temporary_name` returns, here or elsewhere."""
+    return _NAME.fullmatch(name) is not None
 
 
 def stale_files(folders: Iterable[Path], now: int | None = None, *, prefix: str = "") -> Iterator[tuple[Path, int]]:
