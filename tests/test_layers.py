@@ -19,7 +19,7 @@ FOREIGN = {
 }  # fmt: skip
 
 # Each of these is loaded only for an address of its kind, by name.
-KINDS = {f"dsvc/storage/{name}.py" for name in ("azure", "gcs", "object_store", "s3", "sftp")}
+KINDS = {f"dsvc/storage/{name}.py" for name in ("azure", "gcs", "object_store", "s3", "sftp", "web")}
 
 # What reads the user's surroundings, speaks to them or ends the process.
 FORBIDDEN_CALLS = {
