@@ -54,7 +54,9 @@ def test_a_repository_leads_to_its_store(tmp_path: Path) -> None:
         assert backend.root == tmp_path / "work" / ".dsvc" / "store"
 
 
-@pytest.mark.parametrize("address", ["", "ftp://bucket/key", "http://host/x", "a\nb", "xyz://"])
+@pytest.mark.parametrize(
+    "address", ["", "ftp://bucket/key", "http://host/x", "a\nb", "xyz://", "s3://bucket/../x", "az://c/./x"]
+)
 def test_an_address_that_nothing_serves_is_refused(address: str) -> None:
     with pytest.raises(UnsupportedAddressError):
         check_address(address)

@@ -82,9 +82,17 @@ def check_address(address: str) -> str:
         message = f"cannot reach {redact(address)}: a remote is a folder, as a path or file:///path, or {_kinds()}"
         raise UnsupportedAddressError(message)
     if scheme in _REMOTE and not urlsplit(address).netloc:
-        message = f"the address {redact(address)} names no {'machine' if scheme == 'sftp' else 'bucket'}"
+        message = f"the address {redact(address)} names no {'machine' if _is_ssh(scheme) else 'bucket'}"
+        raise UnsupportedAddressError(message)
+    if scheme in _REMOTE and not _is_ssh(scheme) and {".", ".."} & set(address.split("/")):
+        # For most tools a way to elsewhere, and for a bucket a name.
+        message = f"the address {redact(address)} leads through `.` or `..`, which a bucket does not know"
         raise UnsupportedAddressError(message)
     return address
+
+
+def _is_ssh(scheme: str) -> bool:
+    return _REMOTE[scheme] is _SFTP
 
 
 def check_endpoint(url: str) -> str:
