@@ -47,13 +47,14 @@ def _processors() -> int:
 
 def _pool(jobs: int) -> "Executor":
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+
+    from dsvc.cli.process_pool import ProcessPool
 
     # Forking takes 5 ms where a new interpreter takes 150; it is safe before there are threads (macOS has some, and
     # so has a remote behind a network: once one was opened, its loop and its connections would not survive).
     has_threads = sys.platform != "linux" or "fsspec.asyn" in sys.modules
     method = "spawn" if has_threads else "fork"
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context(method), initializer=_begin)
+    return ProcessPool(jobs, mp_context=multiprocessing.get_context(method), initializer=_begin)
 
 
 def _begin() -> None:
