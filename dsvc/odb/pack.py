@@ -51,7 +51,7 @@ METADATA_PACK_SIZE: Final = 8 * 1024 * 1024
 FRAME_SIZE: Final = 1024 * 1024
 LARGE_OBJECT: Final = 96 * 1024
 # What a writer puts into one pack, and what a reader takes: a footer must fit into memory.
-_FULL_OBJECTS: Final = 1 << 20
+_FULL_OBJECTS: Final = 1 << 18
 _FULL_FRAMES: Final = 1 << 18
 _MAX_FOOTER: Final = 1 << 27
 _MAX_FRAMES: Final = 1 << 20
