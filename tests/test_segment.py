@@ -83,6 +83,11 @@ def test_it_finds_what_a_dictionary_finds(described: list[tuple[bytes, int, Fram
     assert len(built) == len(expected)
     assert [object_id for object_id, _ in built.ids()] == sorted(expected)
     assert built.packs == sorted(pack.name for pack in sealed)
+    for pack in sealed:
+        frames = [built.frame_row(number) for number in built.frames_of(pack.name)]
+        assert [frame[1] for frame in frames] == [record.offset for record in pack.footer.frames]
+        assert {built.pack_at(frame[0]) for frame in frames} <= {pack.name}
+    assert not built.frames_of(pack_name(b"\xaa" * 32, 0)) or pack_name(b"\xaa" * 32, 0) in built.packs
     for other in others:
         assert (built.find(other) >= 0) == (other in expected)
 

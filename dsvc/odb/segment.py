@@ -17,7 +17,7 @@ import mmap
 import struct
 import sys
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from itertools import repeat
 from typing import Final, NamedTuple
@@ -316,6 +316,20 @@ class Segment:
             self._lengths[rows],
             self._kinds[rows],
         )
+
+    def frames_of(self, pack: str) -> range:
+        """Return the numbers of the frames of *pack*, which follow each other."""
+        ordinal = bisect_left(self.packs, pack)
+        if self.packs[ordinal : ordinal + 1] != [pack]:
+            return range(0)
+        column = self.frame_columns[0]
+        first = bisect_left(column, ordinal)
+        return range(first, bisect_right(column, ordinal, first))
+
+    def frame_row(self, number: int) -> tuple[int, int, int, int, int]:
+        """Return (pack ordinal, offset, stored length, raw length, codec) of the frame *number*."""
+        pack, offset, stored, raw = self.frame_columns
+        return pack[number], offset[number], stored[number], raw[number], self.codecs[number]
 
     def frame_rows(self, first: int = 0) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield (pack ordinal, offset, stored length, raw length, codec) of each frame from *first* on."""

@@ -45,9 +45,8 @@ def bring_metadata(there: Store, here: ObjectDatabase) -> Backend:
 def _packs_with_missing(there: ObjectDatabase, here: ObjectDatabase) -> set[str]:
     live, found = there.packs, set[str]()
     for segment in there.segments:
-        pack_of = [segment.pack_at(row[0]) for row in segment.frame_rows()]
         for row in segment.rows_of_other_kinds(Kind.CHUNK):
-            pack = pack_of[segment.frame_of(row)]
+            pack = segment.pack_of(row)
             if pack in live and pack not in found and segment.id_of(row) not in here:
                 found.add(pack)
     return found

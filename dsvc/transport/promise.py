@@ -470,17 +470,14 @@ def _choose(selection: _Selection, small: int, *, may_be_whole: bool) -> tuple[d
 def _whole_packs(database: ObjectDatabase, wanted: list[dict[int, int]], small: int) -> dict[str, int]:
     """Return the packs of which nearly all is wanted, and how long their frames are."""
     needed: dict[str, int] = defaultdict(int)
-    frames: dict[str, set[tuple[int, int, int]]] = defaultdict(set)
     for segment, its_frames in zip(database.segments, wanted, strict=True):
-        for number, (pack, offset, stored, raw, _) in enumerate(segment.frame_rows()):
-            name = segment.pack_at(pack)
-            frames[name].add((offset, stored, raw))
-            needed[name] += its_frames.get(number, 0)
-    whole = {
-        name: sum(one[1] for one in frames[name])
-        for name, size in needed.items()
-        if size and size >= _NEARLY_ALL * sum(one[2] for one in frames[name])
-    }
+        for number, size in its_frames.items():
+            needed[segment.pack_at(segment.frame_row(number)[0])] += size
+    whole: dict[str, int] = {}
+    for name, size in needed.items():
+        frames = {segment.frame_row(number)[1:4] for segment in database.segments for number in segment.frames_of(name)}
+        if size >= _NEARLY_ALL * sum(raw for _, _, raw in frames):
+            whole[name] = sum(stored for _, stored, _ in frames)
     large = {name: stored for name, stored in whole.items() if stored >= small}
     return whole if len(whole) - len(large) == 1 else large
 
@@ -488,13 +485,10 @@ def _whole_packs(database: ObjectDatabase, wanted: list[dict[int, int]], small: 
 def _frames(database: ObjectDatabase, wanted: list[dict[int, int]], whole: Iterable[str]) -> Iterator[_Frame]:
     taken = set(whole)
     for segment, its_frames in zip(database.segments, wanted, strict=True):
-        if not its_frames:
-            continue
-        rows = list(segment.frame_rows())
-        chosen = [number for number in its_frames if segment.pack_at(rows[number][0]) not in taken]
+        chosen = [number for number in its_frames if segment.pack_at(segment.frame_row(number)[0]) not in taken]
         pointing = segment.rows_of_frames(chosen)
         for number in chosen:
-            pack, offset, stored, raw, codec = rows[number]
+            pack, offset, stored, raw, codec = segment.frame_row(number)
             yield _Frame(segment.pack_at(pack), offset, stored, raw, codec, segment, pointing[number])
 
 
