@@ -205,4 +205,4 @@ def test_a_fetch_of_what_is_known_asks_for_little_more_than_the_log(
     # The commit at the tip, to see that nothing below it is missing.
     assert sum(far.verbs("packs/").values()) <= 1
     assert set(far.verbs()) <= {"read", "range"}
-    assert far.trips <= 5
+    assert far.trips <= 3

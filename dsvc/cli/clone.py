@@ -138,7 +138,7 @@ def command(
     # All that can be wrong with it is said before anything is made.
     with remote_hints(source.name, full):
         there = source.open()
-        choose_head(there.state(), branch)
+        choose_head(there.last_state(), branch)
     check_whole(there.backend)
     # One that is carried around is soon out of reach.
     data = data or isinstance(source.backend, BundleBackend)

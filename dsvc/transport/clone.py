@@ -79,7 +79,7 @@ def clone(
         RemoteDamagedError: Something is missing or damaged there.
     """
     there = remote.open()
-    chosen = choose_head(there.state(), branch)
+    chosen = choose_head(there.last_state(), branch)
     shallow = depth is not None
     if not data or shallow:
         worktree.store.promise(Promise(worktree.store, [remote], link=link))

@@ -194,7 +194,7 @@ class _Fetching(NamedTuple):
             updates = self._judge(now, wishes)
             if not (found.tips.issuperset(values_of(updates)) and still_holds(there.objects, found, now)):
                 raise CollectedError(self.remote.name)
-            said = later_infos(now, there.state())
+            said = later_infos(now, there.last_state())
             changes = [*changes_of(updates), *changes_to(now, aliases), *said, *also(now)]
             return changes if changes or any(one.packs for one in came.sealed) else None
 

@@ -20,7 +20,7 @@ def bring_index(there: Store) -> None:
     state = there.log.head()
     if isinstance(there.backend, MirroredBackend):
         there.backend.fetch([segment_key(name) for name in state.segments])
-    there.state()
+    there.last_state()
 
 
 def bring_metadata(there: Store, here: ObjectDatabase) -> Backend:

@@ -55,7 +55,8 @@ class Offer:
         self._state = state
         self._tags = True if into is Into.MIRROR else tags
         self._force = force or into is Into.MIRROR
-        refs = there.state().refs
+        # What was just read: another look is another wait, and might show something else.
+        refs = there.last_state().refs
         self._refs = {ref: refs[ref] for ref in sorted(refs) if ref.startswith((HEADS, TAGS))}
 
     def wishes(self, refspecs: Sequence[Refspec], *, prune: bool) -> list[Wish]:
