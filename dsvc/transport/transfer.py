@@ -41,6 +41,8 @@ _SMALL_PACK: Final = 4
 _SMALL_FRAME: Final = 256 * 1024
 # As many as a few frames hold; where each one is takes ten times as much as its id.
 _OBJECTS_AT_ONCE: Final = 1 << 16
+# What is told of so many takes 20 MB on its way from one process to another.
+_FEW_OBJECTS: Final = 1 << 18
 
 Arrive = Callable[[Backend, StoredPack], bool]
 """Takes a pack without a look at what is in it, if it can: each object in it will be read, and verified, later."""
@@ -276,7 +278,7 @@ def make_packs(
     Raises:
         CorruptionError: Something is not what its id says.
     """
-    if plan.stored - sum(plan.whole.values()) > DATA_PACK_SIZE:
+    if plan.count > _FEW_OBJECTS or plan.stored - sum(plan.whole.values()) > DATA_PACK_SIZE:
         return None
     maker = PackMaker(temporary, generation, distinct=True)
     try:
