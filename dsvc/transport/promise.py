@@ -7,6 +7,7 @@ frames with what is needed, whole: what was sent once is never asked for again.
 """
 
 import os
+from array import array
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +45,7 @@ _WINDOW: Final = 1 << 16
 # What an interruption may cost.
 _STEP_BYTES: Final = 256 * 1024 * 1024
 _REQUEST_BYTES: Final = 4 * 1024 * 1024
+_REQUEST_OBJECTS: Final = 1 << 16
 _AT_ONCE: Final = 8
 # Each takes some megabytes, and a processor to verify it.
 _PACKS_AT_ONCE: Final = 4
@@ -67,7 +69,7 @@ class _Frame(NamedTuple):
     raw_length: int
     codec: int
     segment: Segment
-    rows: list[int]
+    rows: Sequence[int]
 
     @property
     def length(self) -> int:
@@ -84,11 +86,14 @@ class _Selection(NamedTuple):
 
 
 class _Opened(NamedTuple):
-    """A frame that came, verified down to the hash of every object."""
+    """A frame that came, verified down to the hash of every object; of these, columns: there may be many thousand."""
 
     header: frame.FrameHeader
     payload: Buffer
-    objects: list[tuple[bytes, int, Buffer]]
+    ids: list[bytes]
+    kinds: bytes
+    places: "array[int]"
+    lengths: "array[int]"
     is_complete: bool
 
 
@@ -406,15 +411,22 @@ class _Transfer:
     def _take(self, opened: list[_Opened], commits: Collection[bytes] | None) -> None:
         here = self._local.objects
         for one in opened:
-            wanted = [item for item in one.objects if commits is None or item[1] != Kind.COMMIT or item[0] in commits]
-            missing = [item for item in wanted if item[0] not in here]
-            raw = sum(len(data) for _, _, data in missing)
-            if one.is_complete and len(wanted) == len(one.objects) and 2 * raw >= one.header.raw_length:
-                ids, kinds, datas = zip(*one.objects, strict=True)
-                self._receiver.add_frame(one.header, one.payload, bytes(kinds), list(map(len, datas)), ids)
-            else:
-                for object_id, kind, data in missing:
-                    self._receiver.add(kind, object_id, data)
+            wanted = [
+                number
+                for number, (object_id, kind) in enumerate(zip(one.ids, one.kinds, strict=True))
+                if commits is None or kind != Kind.COMMIT or object_id in commits
+            ]
+            missing = [number for number in wanted if one.ids[number] not in here]
+            size = sum(one.lengths[number] for number in missing)
+            if one.is_complete and len(wanted) == len(one.ids) and 2 * size >= one.header.raw_length:
+                self._receiver.add_frame(one.header, one.payload, one.kinds, one.lengths, one.ids)
+            elif missing:
+                # Once more: to keep it until here would take several times what came.
+                raw = memoryview(frame.decompress(one.header, one.payload))
+                for number in missing:
+                    place = one.places[number]
+                    data = raw[place : place + one.lengths[number]]
+                    self._receiver.add(one.kinds[number], one.ids[number], data)
             size = frame.HEADER_LENGTH + len(one.payload)
             self._progress.advance(size=size)
             self._received += size
@@ -495,14 +507,17 @@ def _frames(database: ObjectDatabase, wanted: list[dict[int, int]], whole: Itera
 def _requests(frames: Iterable[_Frame]) -> Iterator[list[_Frame]]:
     """Join sorted frames whose gaps are small to requests of a few MiB."""
     group: list[_Frame] = []
+    objects = 0
     for one in frames:
         if group:
             first, last = group[0], group[-1]
             gap = one.offset - last.offset - last.length
-            if one.pack != last.pack or gap > _MERGE_GAP or one.offset + one.length - first.offset > _REQUEST_BYTES:
+            is_much = one.offset + one.length - first.offset > _REQUEST_BYTES or objects > _REQUEST_OBJECTS
+            if one.pack != last.pack or gap > _MERGE_GAP or is_much:
                 yield group
-                group = []
+                group, objects = [], 0
         group.append(one)
+        objects += len(one.rows)
     if group:
         yield group
 
@@ -524,17 +539,20 @@ def _open(one: _Frame, data: memoryview) -> _Opened:
         raw = memoryview(frame.decompress(header, payload))
     except frame.MalformedFrameError as error:
         raise MalformedPackError(one.pack, f"the frame at {one.offset}: {error}") from error
-    objects: list[tuple[bytes, int, Buffer]] = []
+    ids, kinds, places, lengths = list[bytes](), bytearray(), array("I"), array("I")
     end = 0
     for row in one.rows:
         object_id, kind, place, length = one.segment.object_at(row)
         content = raw[place : place + length]
         # No pack has both data and what describes it.
-        is_stranger = bool(objects) and (kind == Kind.CHUNK) is not (objects[0][1] == Kind.CHUNK)
+        is_stranger = bool(kinds) and (kind == Kind.CHUNK) is not (kinds[0] == Kind.CHUNK)
         if is_stranger or len(content) != length or hash_object(kind, content) != object_id:
             raise ObjectMismatchError(object_id, f"pack {one.pack}")
         # An object that is in another frame too has no row here, and leaves a gap.
         end = place + length if place == end else -1
-        objects.append((object_id, kind, content))
-    is_complete = end == header.raw_length and len(objects) == header.count
-    return _Opened(header, payload, objects, is_complete)
+        ids.append(object_id)
+        kinds.append(kind)
+        places.append(place)
+        lengths.append(length)
+    is_complete = end == header.raw_length and len(ids) == header.count
+    return _Opened(header, payload, ids, bytes(kinds), places, lengths, is_complete)
