@@ -274,6 +274,28 @@ class Segment:
                     rows[frame].append(row)
         return {frame: array("I", sorted(found, key=self._places.__getitem__)) for frame, found in rows.items()}
 
+    def by_frame(self, rows: Sequence[int]) -> "array[int]":
+        """Return *rows* in order of the frames that they point into, at 4 bytes each.
+
+        Raises:
+            MalformedSegmentError: One points nowhere.
+        """
+        # By counting (Knuth, The Art of Computer Programming 3, 5.2): a list to sort takes ten times as much.
+        frames, places = self._frames, array("I", bytes(4 * (self.frame_count + 1)))
+        ordered = array("I", bytes(4 * len(rows)))
+        try:
+            for row in rows:
+                places[frames[row] + 1] += 1
+            for frame in range(1, len(places)):
+                places[frame] += places[frame - 1]
+            for row in rows:
+                frame = frames[row]
+                ordered[places[frame]] = row
+                places[frame] += 1
+        except IndexError:
+            raise MalformedSegmentError(self.name, "a row points nowhere") from None
+        return ordered
+
     def _rows_of(self, frame: int) -> Iterator[int]:
         # Searched as bytes: in a column of a million rows that takes a millisecond, and a loop takes fifty.
         column, pattern, position = bytes(self._frame_column), frame.to_bytes(4, "little"), -4

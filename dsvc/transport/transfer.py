@@ -176,7 +176,7 @@ def _wanted_chunks(closure: Closure) -> Iterator[tuple[int, int, bytes]]:
     """Yield (number of the segment, row, id) of the wanted data, in the order of storage."""
     for number, segment in enumerate(closure.marks.segments):
         rows = (row for row, flag in enumerate(closure.marks.flags[number]) if flag & WANTED)
-        for row in sorted(rows, key=segment.frame_of):
+        for row in segment.by_frame(array("I", rows)):
             object_id, kind, *_ = segment.object_at(row)
             if kind == Kind.CHUNK:
                 yield number, row, object_id
@@ -261,8 +261,8 @@ def _objects_of(closure: Closure, anew: set[tuple[str, int]]) -> dict[int, bytea
     for segment, flags in zip(marks.segments, marks.flags, strict=True) if anew else ():
         chosen = [(segment.packs[pack], offset) in anew for pack, offset, *_ in segment.frame_rows()]
         frames = segment.frame_numbers()
-        rows = array("Q", [row for row, flag in enumerate(flags) if flag & WANTED and chosen[frames[row]]])
-        for row in sorted(rows, key=frames.__getitem__):
+        rows = (row for row, flag in enumerate(flags) if flag & WANTED and chosen[frames[row]])
+        for row in segment.by_frame(array("I", rows)):
             object_id, kind, *_ = segment.object_at(row)
             objects[kind] += object_id
     return dict(objects)
