@@ -49,17 +49,22 @@ class Measurement:
     """What a command, or several one after another, took.
 
     *seconds* is wall-clock time, *processor* user and system time of the whole process
-    tree, *memory* the largest resident size in bytes, summed over the processes alive at once.
+    tree, *memory* the largest resident size in bytes, summed over the processes alive at once; *own* is that without
+    what is mapped from files, which the system takes back when it needs it.
     """
 
     seconds: float
     processor: float
     memory: int
+    own: int = 0
 
     def __add__(self, other: Measurement) -> Measurement:
         """Return what both took, one after the other."""
         return Measurement(
-            self.seconds + other.seconds, self.processor + other.processor, max(self.memory, other.memory)
+            self.seconds + other.seconds,
+            self.processor + other.processor,
+            max(self.memory, other.memory),
+            max(self.own, other.own),
         )
 
 
@@ -84,7 +89,7 @@ def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) ->
     with tempfile.TemporaryFile() as errors:
         begin = time.perf_counter()
         child = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
-        sampled = sample_until_exit(child.pid)
+        sampled, own = sample_until_exit(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - begin
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -94,35 +99,37 @@ def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) ->
             message = f"{' '.join(command)}: exit code {child.returncode}: {last[0]}"
             raise CommandFailedError(message)
     # Linux gives KiB. It is the peak of the largest process, exact; the samples see the whole tree, coarsely.
-    return Measurement(seconds, usage.ru_utime + usage.ru_stime, max(sampled, usage.ru_maxrss * 1024))
+    return Measurement(seconds, usage.ru_utime + usage.ru_stime, max(sampled, usage.ru_maxrss * 1024), own)
 
 
-def sample_until_exit(pid: int) -> int:
-    """Return the largest memory that process *pid* and its descendants were seen to hold, once it has ended."""
-    peak = 0
+def sample_until_exit(pid: int) -> tuple[int, int]:
+    """Return what process *pid* and its descendants were seen to hold at most, resident and own, once it has ended."""
+    peak = (0, 0)
     descriptor = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while not poll.poll(SAMPLE_MS):
-            peak = max(peak, tree_memory(pid))
+            resident, own = tree_memory(pid)
+            peak = (max(peak[0], resident), max(peak[1], own))
     finally:
         os.close(descriptor)
     return peak
 
 
-def tree_memory(pid: int) -> int:
-    """Return the resident size of process *pid* and its descendants, in bytes."""
+def tree_memory(pid: int) -> tuple[int, int]:
+    """Return the bytes that process *pid* and its descendants hold, and that without what is mapped from files."""
     try:
-        resident = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
+        resident, mapped = map(int, Path(f"/proc/{pid}/statm").read_bytes().split()[1:3])
         children = [
             int(child)
             for task in Path(f"/proc/{pid}/task").iterdir()
             for child in (task / "children").read_bytes().split()
         ]
     except OSError:
-        return 0
-    return resident + sum(tree_memory(child) for child in children)
+        return 0, 0
+    all_of = [(resident * PAGE, (resident - mapped) * PAGE), *map(tree_memory, children)]
+    return sum(one[0] for one in all_of), sum(one[1] for one in all_of)
 
 
 def footprint(folder: Path) -> Footprint:

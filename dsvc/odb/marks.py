@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.scratch import zeros
 
 __all__ = ["SEEN", "WANTED", "Marks"]
 
 SEEN: Final = 1
 WANTED: Final = 2
+_PIECE: Final = 1 << 20
 
 
 class Marks:
@@ -17,7 +19,7 @@ class Marks:
     def __init__(self, database: ObjectDatabase) -> None:
         packs = database.packs
         self.segments: Final = database.segments
-        self.flags: Final = [bytearray(len(segment)) for segment in self.segments]
+        self.flags: Final = [zeros(len(segment)) for segment in self.segments]
         self._live = [
             bytes(segment.pack_at(row[0]) in packs for row in segment.frame_rows()) for segment in self.segments
         ]
@@ -71,4 +73,7 @@ class Marks:
     def count(self, flag: int) -> int:
         """Return how many objects have *flag*."""
         values = [value for value in range((SEEN | WANTED) + 1) if value & flag]
-        return sum(column.count(value) for column in self.flags for value in values)
+        pieces = (
+            column[start : start + _PIECE].tobytes() for column in self.flags for start in range(0, len(column), _PIECE)
+        )
+        return sum(piece.count(value) for piece in pieces for value in values)

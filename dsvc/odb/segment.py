@@ -18,7 +18,7 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Final, NamedTuple
 
@@ -27,6 +27,7 @@ from blake3 import blake3
 from dsvc.errors import CorruptionError
 from dsvc.model.ids import ID_LENGTH
 from dsvc.odb.pack import pack_name
+from dsvc.odb.scratch import zeros
 
 __all__ = ["Columns", "Location", "MalformedSegmentError", "Segment", "encode_header", "filter_bits", "segment_key"]
 
@@ -274,21 +275,22 @@ class Segment:
                     rows[frame].append(row)
         return {frame: array("I", sorted(found, key=self._places.__getitem__)) for frame, found in rows.items()}
 
-    def by_frame(self, rows: Sequence[int]) -> "array[int]":
-        """Return *rows* in order of the frames that they point into, at 4 bytes each.
+    def by_frame(self, rows: Callable[[], Iterable[int]]) -> Sequence[int]:
+        """Return what *rows* gives, each time, in order of the frames that those rows point into.
 
         Raises:
             MalformedSegmentError: One points nowhere.
+            StorageError: They are many, and no temporary file can be made.
         """
         # By counting (Knuth, The Art of Computer Programming 3, 5.2): a list to sort takes ten times as much.
-        frames, places = self._frames, array("I", bytes(4 * (self.frame_count + 1)))
-        ordered = array("I", bytes(4 * len(rows)))
+        frames, places = self._frames, zeros(self.frame_count + 1, "I")
         try:
-            for row in rows:
+            for row in rows():
                 places[frames[row] + 1] += 1
             for frame in range(1, len(places)):
                 places[frame] += places[frame - 1]
-            for row in rows:
+            ordered = zeros(places[-1], "I")
+            for row in rows():
                 frame = frames[row]
                 ordered[places[frame]] = row
                 places[frame] += 1

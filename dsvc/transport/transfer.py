@@ -10,6 +10,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -24,6 +25,7 @@ from dsvc.odb.marks import WANTED
 from dsvc.odb.pack import DATA_PACK_SIZE, METADATA_PACK_SIZE, SealedPack
 from dsvc.odb.pack_reader import StoredPack, check_frame, frame_bytes, open_pack
 from dsvc.odb.receive import PackReceiver
+from dsvc.odb.scratch import zeros
 from dsvc.odb.writer import PackMaker, Sealed
 from dsvc.progress import NO_PROGRESS, Progress
 from dsvc.storage.backend import Backend, KeyNotFoundError, interrupt
@@ -113,20 +115,19 @@ def make_plan(
     Raises:
         CorruptionError: A pack is missing or damaged.
     """
-    plan = Plan()
-    wanted = _wanted_of_frames(closure, plan)
+    wanted = _Wanted(closure)
+    plan = Plan(count=closure.marks.count(WANTED), raw=wanted.raw, stored=wanted.stored)
     if bring is not None:
-        rest = Plan()
         _bring_data(closure, bring, progress)
-        wanted = _wanted_of_frames(closure, rest)
-        plan.brought = plan.stored - rest.stored
+        wanted = _Wanted(closure)
+        plan.brought = plan.stored - wanted.stored
     plan.relied = frozenset(closure.relied)
     # Names, and not what was read of them: a footer takes as much as an index of its pack.
     small: dict[int, list[str]] = defaultdict(list)
     anew: set[tuple[str, int]] = set()
-    for name in sorted(wanted):
+    for name in sorted(wanted.packs):
         pack = _open(backend, name)
-        frames = _by_offset(wanted.pop(name))
+        frames = wanted.of(name)
         verdicts = list(_verdicts(closure, backend, pack, frames))
         if not all(verdicts):
             _take_frames(plan, anew, pack, frames, verdicts)
@@ -175,8 +176,8 @@ def _bring_data(closure: Closure, bring: Bring, progress: Progress) -> None:
 def _wanted_chunks(closure: Closure) -> Iterator[tuple[int, int, bytes]]:
     """Yield (number of the segment, row, id) of the wanted data, in the order of storage."""
     for number, segment in enumerate(closure.marks.segments):
-        rows = (row for row, flag in enumerate(closure.marks.flags[number]) if flag & WANTED)
-        for row in segment.by_frame(array("I", rows)):
+        flags = closure.marks.flags[number]
+        for row in segment.by_frame(partial(_rows_of, flags)):
             object_id, kind, *_ = segment.object_at(row)
             if kind == Kind.CHUNK:
                 yield number, row, object_id
@@ -190,29 +191,33 @@ def _open(backend: Backend, name: str) -> StoredPack:
         raise CorruptionError(message) from None
 
 
-def _wanted_of_frames(closure: Closure, plan: Plan) -> dict[str, "array[int]"]:
-    """Return by pack of which frames something is wanted, as offset and raw bytes in turn; count that in *plan*."""
-    found: dict[str, array[int]] = {}
-    marks = closure.marks
-    for segment, flags in zip(marks.segments, marks.flags, strict=True):
-        sizes = array("Q", bytes(8 * segment.frame_count))
-        for frame_number, length, flag in zip(segment.frame_numbers(), segment.lengths(), flags, strict=True):
-            if flag & WANTED:
-                sizes[frame_number] += length
-        for (pack, offset, stored, raw, _), size in zip(segment.frame_rows(), sizes, strict=True):
-            if size:
-                plan.stored += stored * size // max(1, raw)
-                found.setdefault(segment.packs[pack], array("Q")).extend((offset, size))
-        plan.raw += sum(sizes)
-    plan.count = marks.count(WANTED)
-    return found
+class _Wanted:
+    """How many raw bytes of each frame are wanted."""
 
+    def __init__(self, closure: Closure) -> None:
+        marks = closure.marks
+        self.packs: Final[set[str]] = set()
+        self.stored = self.raw = 0
+        self._sizes = [(segment, zeros(segment.frame_count, "Q")) for segment in marks.segments]
+        for (segment, sizes), flags in zip(self._sizes, marks.flags, strict=True):
+            for frame_number, length, flag in zip(segment.frame_numbers(), segment.lengths(), flags, strict=True):
+                if flag & WANTED:
+                    sizes[frame_number] += length
+            for (pack, _, stored, raw, _), size in zip(segment.frame_rows(), sizes, strict=True):
+                if size:
+                    self.stored += stored * size // max(1, raw)
+                    self.raw += size
+                    self.packs.add(segment.packs[pack])
 
-def _by_offset(wanted: "array[int]") -> dict[int, int]:
-    frames: dict[int, int] = {}
-    for offset, size in zip(wanted[::2], wanted[1::2], strict=True):
-        frames[offset] = frames.get(offset, 0) + size
-    return frames
+    def of(self, pack: str) -> dict[int, int]:
+        """Return by offset of which frames of *pack* something is wanted, and how much."""
+        frames: dict[int, int] = {}
+        for segment, sizes in self._sizes:
+            for number in segment.frames_of(pack):
+                if sizes[number]:
+                    offset = segment.frame_row(number)[1]
+                    frames[offset] = frames.get(offset, 0) + sizes[number]
+        return frames
 
 
 def _verdicts(closure: Closure, backend: Backend, pack: StoredPack, wanted: dict[int, int]) -> Iterator[bool]:
@@ -259,13 +264,18 @@ def _objects_of(closure: Closure, anew: set[tuple[str, int]]) -> dict[int, bytea
     objects: dict[int, bytearray] = defaultdict(bytearray)
     marks = closure.marks
     for segment, flags in zip(marks.segments, marks.flags, strict=True) if anew else ():
-        chosen = [(segment.packs[pack], offset) in anew for pack, offset, *_ in segment.frame_rows()]
-        frames = segment.frame_numbers()
-        rows = (row for row, flag in enumerate(flags) if flag & WANTED and chosen[frames[row]])
-        for row in segment.by_frame(array("I", rows)):
+        chosen = bytes((segment.packs[pack], offset) in anew for pack, offset, *_ in segment.frame_rows())
+        for row in segment.by_frame(partial(_rows_of, flags, segment.frame_numbers(), chosen)):
             object_id, kind, *_ = segment.object_at(row)
             objects[kind] += object_id
     return dict(objects)
+
+
+def _rows_of(flags: Sequence[int], frames: Sequence[int] = (), chosen: bytes = b"") -> Iterator[int]:
+    """Yield the rows that are wanted; with *frames*, of which each row points into one, those in frames *chosen*."""
+    for row, flag in enumerate(flags):
+        if flag & WANTED and (not frames or chosen[frames[row]]):
+            yield row
 
 
 def make_packs(
