@@ -1,5 +1,6 @@
 """Symlinks that lead out of a version: where programs read other people's data, none is written unawares."""
 
+import errno
 import os
 import tarfile
 from pathlib import Path
@@ -31,6 +32,7 @@ paths = st.sampled_from(["x", "y", "a/x", "a/y", "a/b/x", "a/b", "a/b/c", "c", "
 @settings(max_examples=50, deadline=None)
 @given(links=st.dictionaries(paths, targets, max_size=5))
 @example(links={"a/b": "..", "c": "a/b/.."})
+@example(links={"x": "..", "a/b": "b//."})
 def test_whatever_links_there_are_those_that_are_written_stay_inside(links: dict[str, str]) -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder).resolve() / "1/2/3/root"
@@ -46,7 +48,16 @@ def test_whatever_links_there_are_those_that_are_written_stay_inside(links: dict
                 written.append(place)
 
         for place in written:
-            assert Path(os.path.realpath(place)).is_relative_to(root)
+            assert _leads_in_circles(place) or Path(os.path.realpath(place)).is_relative_to(root)
+
+
+def _leads_in_circles(place: Path) -> bool:
+    # Then nobody gets anywhere through it, and Python says that it leads to the root.
+    try:
+        place.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 @pytest.mark.parametrize(
