@@ -6,6 +6,8 @@ import signal
 import struct
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,17 @@ def _die_in_the_middle() -> None:
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_that_nobody_is_left_to_read_is_not_sent_for_ever(pool: ProcessPool) -> None:
+    with pool:
+        pool.submit(int).result(timeout=60)
+        futures: list[Any] = [pool.submit(_die), pool.submit(_die)]
+        with suppress(BrokenProcessPool):
+            futures += [pool.submit(len, bytes(1 << 20)) for _ in range(20)]
+        for future in futures:
+            with pytest.raises(BrokenProcessPool):
+                future.result(timeout=60)
 
 
 @pytest.mark.parametrize("end", [_die, _die_in_the_middle])
