@@ -40,16 +40,11 @@ _WINDOW: Final = 1 << 20
 # What a row is while it is sorted: the id, frame, place and length with the high byte first, the kind.
 _RECORDS: Final = struct.Struct("45s")
 _RECORD: Final = 45
-_FRAME, _PLACE, _LENGTH, _KIND = 32, 36, 40, 44
-# Of the columns of a segment: the place in a record, the width, and whether the first byte is the highest.
-_COLUMNS: Final = (
-    (0, 8, True),
-    (8, 24, False),
-    (_FRAME, 4, True),
-    (_PLACE, 4, True),
-    (_LENGTH, 4, True),
-    (_KIND, 1, False),
-)
+_Column = tuple[int, int, bool]  # place in a record, width, whether it has the last byte of a value first
+# Of an id; of frame, place, length and kind; and of all columns of a segment, in which an id is prefix and rest.
+_ID: Final[_Column] = (0, ID_LENGTH, False)
+_NUMBERS: Final[tuple[_Column, ...]] = ((32, 4, True), (36, 4, True), (40, 4, True), (44, 1, False))
+_COLUMNS: Final[tuple[_Column, ...]] = ((0, 8, True), (8, 24, False), *_NUMBERS)
 
 
 class SegmentBuilder:
@@ -168,12 +163,10 @@ class _Rows:
             columns = [_little(column[first:end]) for column in self._frame_columns]
             draft.add_frames(ordinal, columns, bytes(self._codecs[first:end]))
         table = bytearray(_RECORD * len(self))
-        _put(table, 0, ID_LENGTH, self._ids)
+        _put(table, [_ID], [self._ids])
         self._ids.clear()
-        _put(table, _FRAME, 4, _little(map(numbers.__getitem__, self._frames)), flipped=True)
-        _put(table, _PLACE, 4, _little(self._places), flipped=True)
-        _put(table, _LENGTH, 4, _little(self._lengths), flipped=True)
-        _put(table, _KIND, 1, self._kinds)
+        frames = _little(map(numbers.__getitem__, self._frames))
+        _put(table, _NUMBERS, [frames, _little(self._places), _little(self._lengths), self._kinds])
         if len(self) <= _PART:
             draft.add_rows(table)
             return draft
@@ -265,11 +258,8 @@ def _records(segment: Segment, rows: slice, numbers: "array[int]", bounds: tuple
     except IndexError:
         raise MalformedSegmentError(segment.name, "a row points nowhere") from None
     table = bytearray(_RECORD * len(prefixes))
-    _put(table, 0, 8, _little(prefixes, "Q"), flipped=True)
-    _put(table, 8, 24, bytes(columns.rest))
-    for at, column in ((_FRAME, frames), (_PLACE, columns.places), (_LENGTH, columns.lengths)):
-        _put(table, at, 4, _little(column), flipped=True)
-    _put(table, _KIND, 1, bytes(columns.kinds))
+    values = [_little(column) for column in (frames, columns.places, columns.lengths)]
+    _put(table, _COLUMNS, [_little(prefixes, "Q"), bytes(columns.rest), *values, bytes(columns.kinds)])
     segment.forget()
     return table
 
@@ -283,13 +273,16 @@ def _little(values: Iterable[int], code: str = "I") -> bytes:
     return column.tobytes()
 
 
-def _put(table: bytearray, at: int, width: int, column: Buffer, *, flipped: bool = False) -> None:
-    """Put a *column* of values of *width* bytes into records; *flipped*, with the last byte of each first.
+def _put(table: bytearray, layout: Sequence[_Column], columns: Sequence[Buffer]) -> None:
+    """Put *columns* into the records of *table*, numbers with the high byte first: records are in their order too."""
+    for column, (at, width, flipped) in zip(columns, layout, strict=True):
+        for place, byte in enumerate(_bytes_of(at, width, flipped=flipped)):
+            table[byte::_RECORD] = column[place::width]
 
-    So records are in the order of their numbers too.
-    """
-    for place in range(width):
-        table[at + (width - 1 - place if flipped else place) :: _RECORD] = column[place::width]
+
+def _bytes_of(at: int, width: int, *, flipped: bool) -> range:
+    """Return where in a record each byte of a value in a column is."""
+    return range(at + width - 1, at - 1, -1) if flipped else range(at, at + width)
 
 
 def _in_order(table: bytearray) -> bytes:
@@ -325,8 +318,8 @@ class _Draft:
         records = _in_order(table)
         for spool, (at, width, flipped) in zip(self._columns, _COLUMNS, strict=True):
             column = bytearray(len(records) // _RECORD * width)
-            for place in range(width):
-                column[place::width] = records[at + (width - 1 - place if flipped else place) :: _RECORD]
+            for place, byte in enumerate(_bytes_of(at, width, flipped=flipped)):
+                column[place::width] = records[byte::_RECORD]
             spool.write(column)
         self.objects += len(records) // _RECORD
 
