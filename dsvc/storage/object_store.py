@@ -247,14 +247,16 @@ class ObjectStore:
         self._answered = self._answered or (fault is not None and fault.kind not in _SILENCE)
         return fault
 
-    async def _asking(self, key: str, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what *call*, which is idempotent, returns in the end."""
+    async def _asking(self, key: str, call: Callable[[], Awaitable[Result]], *, beyond: Result | None = None) -> Result:
+        """Return what *call*, which is idempotent, returns in the end; *beyond*, if it asks for what is behind that."""
         try:
             return await self._retrying(call)
         except FaultError as failure:
             if failure.fault.kind is FaultKind.ABSENT:
                 raise KeyNotFoundError(key) from None
             if failure.fault.kind is FaultKind.RANGE:
+                if beyond is not None:
+                    return beyond
                 raise _short(key) from None
             raise failure.fault.error from failure
 
@@ -270,15 +272,8 @@ class ObjectStore:
 
     async def _read_piece(self, key: str, start: int) -> bytes:
         """Return what is from *start* on, at most so much as a piece is."""
-        try:
-            value = await self._retrying(lambda: self._driver.get(self._name(key), start, _PIECE))
-        except FaultError as failure:
-            if failure.fault.kind is FaultKind.RANGE:
-                # The last one was full, or there is none.
-                return b""
-            if failure.fault.kind is FaultKind.ABSENT:
-                raise KeyNotFoundError(key) from None
-            raise failure.fault.error from failure
+        # Nothing is there if the piece before was full, or if all is empty.
+        value = await self._asking(key, lambda: self._driver.get(self._name(key), start, _PIECE), beyond=b"")
         if self._down is not None:
             await self._down.take(len(value))
         return value
