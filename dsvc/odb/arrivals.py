@@ -11,7 +11,7 @@ import msgspec
 
 from dsvc.odb import frame
 from dsvc.odb.database import ObjectDatabase, load_segment
-from dsvc.odb.pack import MalformedPackError, SealedPack, pack_key
+from dsvc.odb.pack import MalformedPackError, SealedPack, of_generation, pack_key
 from dsvc.odb.pack_reader import StoredPack
 from dsvc.odb.segment import segment_key
 from dsvc.odb.segment_writer import SegmentBuilder
@@ -52,7 +52,7 @@ class Arrivals:
         ids = pack.footer.ids
         if ids is None or not isinstance(source, LocalFiles):
             return False
-        name = f"{pack.name.partition('.')[0]}.{self._generation}"
+        name = of_generation(pack.name, self._generation)
         path = self._folder.path(pack_key(name))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

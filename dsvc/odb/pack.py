@@ -39,6 +39,7 @@ __all__ = [
     "PackWriter",
     "SealedPack",
     "footer_range",
+    "of_generation",
     "pack_key",
     "pack_name",
     "read_footer",
@@ -86,6 +87,11 @@ def pack_key(name: str) -> str:
 def pack_name(digest: bytes, generation: int) -> str:
     """Return the name of a pack with the hash *digest*."""
     return f"{digest[:1].hex()}/{digest.hex()}.{generation}"
+
+
+def of_generation(name: str, generation: int) -> str:
+    """Return the name that the pack *name* has as one of *generation*."""
+    return f"{name.partition('.')[0]}.{generation}"
 
 
 class FrameRecord(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from dsvc.odb.database import ObjectDatabase
 from dsvc.odb.frame import FrameHeader
-from dsvc.odb.pack import SealedPack, pack_key
+from dsvc.odb.pack import SealedPack, of_generation, pack_key
 from dsvc.odb.pack_reader import StoredPack, open_pack, verified_pieces
 from dsvc.odb.segment_writer import SegmentBuilder
 from dsvc.odb.writer import PackMaker, Sealed, make_index, store_index
@@ -73,7 +73,7 @@ class PackReceiver:
         Raises:
             MalformedPackError: It is damaged, and nothing of it is kept.
         """
-        name = f"{pack.name.partition('.')[0]}.{self._generation}"
+        name = of_generation(pack.name, self._generation)
         store: Callable[[], None] | None = None
         ids = None if self._is_new else self._present(name, pack.length)
         if ids is None:

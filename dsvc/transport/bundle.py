@@ -20,6 +20,7 @@ from dsvc.log.state import Ref, State
 from dsvc.model.ids import ID_LENGTH, Kind, ObjectId
 from dsvc.model.paths import quote_path
 from dsvc.odb.database import ObjectDatabase
+from dsvc.odb.pack import of_generation
 from dsvc.odb.pack_reader import open_pack, verified_pieces
 from dsvc.odb.receive import PackReceiver
 from dsvc.odb.segment import Location
@@ -251,7 +252,7 @@ def take_packs(local: Store, backend: BundleBackend, *, progress: Progress = NO_
     """
     state = local.state()
     names = [key.removeprefix(_PACKS) for key, _ in backend.list(_PACKS)]
-    new = [name for name in names if f"{name.partition('.')[0]}.{state.last_sweep}" not in state.packs]
+    new = [name for name in names if of_generation(name, state.last_sweep) not in state.packs]
     receiver = PackReceiver(local.objects, local.backend, local.files.temporary, generation=state.last_sweep)
     packs = [open_pack(backend, name) for name in new]
     progress.start("take", size=sum(pack.length for pack in packs))
