@@ -7,7 +7,7 @@ of stores far away. What the names in these meant stays: it is little, and a tre
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -77,11 +77,16 @@ def _metadata_size(cache: UserCache, key: str) -> int:
 
 def cache_size(cache: UserCache) -> int:
     """Return how many bytes files, trees and the metadata of stores take on the disk."""
-    return (
-        sum(file.size for file in _scan(cache).values())
-        + sum(_own(cache, one) for one in cache.trees())
-        + sum(_metadata_size(cache, key) for key in cache.stores())
-    )
+    return _size(cache, _scan(cache), _metadata_sizes(cache))
+
+
+def _metadata_sizes(cache: UserCache) -> dict[str, int]:
+    return {key: _metadata_size(cache, key) for key in cache.stores()}
+
+
+def _size(cache: UserCache, files: Mapping[bytes, _File], metadata: Mapping[str, int]) -> int:
+    own = sum(_own(cache, one) for one in cache.trees())
+    return sum(file.size for file in files.values()) + own + sum(metadata.values())
 
 
 def evict(cache: UserCache, limit: int | None, *, keep: int, automatic: bool = False, dry_run: bool = False) -> Evicted:
@@ -110,12 +115,8 @@ class _Room:
         self._automatic = automatic
         self._recent = cache.clock() - keep * _SECOND
         self._files = _scan(cache)
-        self._metadata = {key: _metadata_size(cache, key) for key in cache.stores()}
-        self.size = (
-            sum(file.size for file in self._files.values())
-            + sum(_own(cache, one) for one in cache.trees())
-            + sum(self._metadata.values())
-        )
+        self._metadata = _metadata_sizes(cache)
+        self.size = _size(cache, self._files, self._metadata)
         self.trees: list[str] = []
         self.stores: list[str] = []
         self.count = 0
